@@ -1,0 +1,126 @@
+"""Where things are kept: content keys, atomic writes, per-key locks.
+
+An entry is a folder ``<root>/<kind>/<key>``.  It is made in a folder beside it and renamed when it is
+whole, so whoever finds the name finds all of it, and a run that was killed leaves only a ``.new-``
+folder that the next one sweeps away.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InfraError, UserError
+
+KEY_LENGTH = 20
+"""Hex digits of a key: 80 bits, far more than any cache has entries."""
+
+
+def key(*parts: str | bytes) -> str:
+    """Return the content key of `parts`; their borders count, so ``key("a", "b") != key("ab")``."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `path` so that a reader sees the old content or all of the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Raise UserError unless the disk of `folder` has `needed` bytes free, before the work that needs them."""
+    where = folder
+    while not where.exists():
+        where = where.parent
+    free = shutil.disk_usage(where).free
+    if free < needed:
+        message = f"{what} needs {needed / 1e9:.1f} GB on disk, {free / 1e9:.1f} GB are free"
+        raise UserError(message, where=str(folder), todo="free some space, or name another disk with KPV_CACHE")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of entries by kind and key, shared by every kpv of one user."""
+
+    root: Path
+
+    def path(self, kind: str, name: str) -> Path:
+        """Return where entry `name` of `kind` stands, or would stand."""
+        return self.root / kind / name
+
+    def find(self, kind: str, name: str) -> Path | None:
+        """Return the entry's folder if it is there, and note that it was used."""
+        path = self.path(kind, name)
+        if not path.is_dir():
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return path
+
+    @contextlib.contextmanager
+    def lock(self, kind: str, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[int]:
+        """Hold the lock of an entry; yield its descriptor.
+
+        A child that is given the descriptor (`pass_fds`) keeps the lock until it has ended too, so a
+        build whose kpv was killed cannot be joined by a second one in the same folder.  `on_wait` is
+        called once when somebody else holds the lock.
+        """
+        folder = self.root / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / f"{kind}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            message = f"the cache cannot be written: {error.strerror}"
+            raise UserError(message, where=str(self.root), todo="name another folder with KPV_CACHE") from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if on_wait is not None:
+                    on_wait()
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield handle
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def make(self, kind: str, name: str) -> Iterator[Path]:
+        """Yield an empty folder that becomes the entry when the block ends well, and nothing when not.
+
+        Hold the entry's lock around it.
+        """
+        final = self.path(kind, name)
+        new = final.with_name(f".new-{name}")
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            new.mkdir(parents=True)
+        except OSError as error:
+            message = f"the cache cannot be written: {error.strerror}"
+            raise UserError(message, where=str(self.root), todo="name another folder with KPV_CACHE") from error
+        try:
+            yield new
+            if final.exists():
+                message = f"{kind} {name} appeared while it was made: was its lock held?"
+                raise InfraError(message, where=str(final))
+            new.rename(final)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
