@@ -39,7 +39,7 @@ class TreeError(PipelineError):
     exit_status = 1
 
     def __init__(self, what: str, *, patch: str, file: str = "", hunk: str = "", detail: str = "") -> None:
-        """`patch` is ``2/7 subject``, `hunk` the ``@@`` line that did not fit."""
+        """Name the `patch` as ``2/7 subject``, and the ``@@`` line of the `hunk` that did not fit."""
         self.patch = patch
         self.file = file
         self.hunk = hunk
@@ -52,7 +52,7 @@ class BuildError(PipelineError):
     exit_status = 1
 
     def __init__(self, what: str, *, file: str = "", detail: str = "") -> None:
-        """`what` is the compiler's first error, `file` the source it stands in."""
+        """Take the compiler's first error as `what`, and the source it stands in as `file`."""
         self.file = file
         super().__init__(what, where=file, detail=detail)
 

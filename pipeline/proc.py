@@ -131,12 +131,14 @@ class Child:
         """Own the child for a block."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End it, however the block ended."""
         self.stop(GRACE if kind is None else 0.5)
 
 
-def start(  # noqa: PLR0913  the keyword arguments are those of the process API
+def start(
     argv: Sequence[str],
     *,
     cwd: Path | None = None,
@@ -158,7 +160,7 @@ def start(  # noqa: PLR0913  the keyword arguments are those of the process API
     if shutil.which(argv[0]) is None:
         message = f"no program {argv[0]} on this machine"
         raise InfraError(message, todo="`make setup` installs it; `kpv doctor` lists what is missing")
-    popen = subprocess.Popen(  # noqa: S603  an argument vector, never a shell
+    popen = subprocess.Popen(
         full,
         cwd=cwd,
         env={**os.environ, **env} if env else None,
@@ -203,7 +205,7 @@ def lines(child: Child) -> Iterator[str]:
         yield raw.decode("utf-8", "replace").rstrip("\r\n")
 
 
-def stream(  # noqa: PLR0913  the keyword arguments are those of the process API
+def stream(
     argv: Sequence[str],
     on_line: Callable[[str], None],
     *,

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InfraError, UserError
+from pipeline.errors import UserError
 
 KEY_LENGTH = 20
 """Hex digits of a key: 80 bits, far more than any cache has entries."""
 
 
 def key(*parts: str | bytes) -> str:
-    """Return the content key of `parts`; their borders count, so ``key("a", "b") != key("ab")``."""
+    """Name content by what it is; borders between `parts` count, so "a", "b" is not "ab"."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -117,9 +117,7 @@ class Store:
             raise UserError(message, where=str(self.root), todo="name another folder with KPV_CACHE") from error
         try:
             yield new
-            if final.exists():
-                message = f"{kind} {name} appeared while it was made: was its lock held?"
-                raise InfraError(message, where=str(final))
+            # Renaming onto a folder with something in it fails: an entry is never replaced.
             new.rename(final)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
