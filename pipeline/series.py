@@ -1,0 +1,481 @@
+"""A patch series as data: patches in order, and what each one touches.
+
+Mails are read as git's mailsplit and mailinfo read them (Documentation/git-mailinfo.txt), hunks with
+unidiff.  Every path, mode and symlink is judged here, before any patch meets a tree.
+"""
+
+import email.header
+import email.message
+import email.parser
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from unidiff import errors as unidiff_errors
+from unidiff import patch as unidiff
+
+from pipeline.errors import UserError
+
+NO_PATCH = "there is no patch in it"
+WRITERS = "give what `git format-patch --stdout` or `b4 am` writes"
+AGAIN = "fetch or write the patch again"
+
+DEV_NULL = "/dev/null"
+SYMLINK = "120000"
+SUBMODULE = "160000"
+
+MAIL_START = re.compile(rb"^From \S+.*\d\d:\d\d.*\d{4}[^\n]*\n(?=[A-Za-z][A-Za-z0-9-]*:|>From )", re.MULTILINE)
+"""The separator of an mbox, and a header behind it: a sentence that begins with "From" has none."""
+
+HEADER = re.compile(rb"(?:From [^\n]*\n)?[A-Za-z][A-Za-z0-9-]*:[ \t]")
+TAGS = re.compile(r"^(?:\s*(?:re|fwd?):|\s*\[[^\]]*\])+\s*", re.IGNORECASE)
+NUMBER = re.compile(r"\[[^\]]*?\b(\d+)/(\d+)[^\]]*\]")
+DIFF_START = re.compile(rb"^(?:diff --git |--- [^\n]+\n\+\+\+ )", re.MULTILINE)
+PROMISE = re.compile(
+    rb"^ (\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?[ \r]*$", re.MULTILINE
+)
+SIGNATURE = re.compile(rb"^-- ?\r?$", re.MULTILINE)
+PREIMAGE = re.compile(r"^index ([0-9a-f]{4,64})\.\.", re.MULTILINE)
+
+DEFINITION = re.compile(r"^[A-Za-z_][^;=#]*\(")
+CALL = re.compile(r"([A-Za-z_]\w*)\s*\(\s*(\w*)")
+NOT_FUNCTIONS = re.compile(
+    r"(if|for|while|switch|return|sizeof|_*typeof_*|__attribute__|__printf|__scanf|__acquires|__releases|__must_hold"
+    r"|__aligned|__section|__alloc_size|__nonnull|EXPORT_\w+|MODULE_\w+)"
+)
+"""Names in front of a parenthesis, in column 0, that name no function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One hunk of a patch; `header` is its whole ``@@`` line, starts and lengths count lines from 1."""
+
+    file: str
+    header: str
+    old_start: int
+    old_len: int
+    new_start: int
+    new_len: int
+    function: str
+    """What stands behind the second ``@@``, reduced to a function's name; empty when it names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What one patch does to one file."""
+
+    path: str
+    """The file afterwards, or the one removed; relative to the top of the tree."""
+    old_path: str | None
+    """Where a renamed or copied file comes from."""
+    hunks: tuple[Hunk, ...]
+    functions: frozenset[str]
+    """Functions with a changed line, as far as hunk headers and definitions in the hunks show."""
+    lines: tuple[tuple[int, int], ...]
+    """Changed ranges of the NEW file, first and last line; a removal is the line that closed the gap."""
+    preimage: str = ""
+    """Abbreviated blob the patch was made on (its ``index`` line); empty when not said."""
+    link: str | None = None
+    """Where the symlink points that the patch makes here."""
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every path that the change reads or writes."""
+        return frozenset((self.path, self.old_path) if self.old_path else (self.path,))
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One patch; `index` counts from 1, `text` is the mail as it came, `diff` its decoded diff."""
+
+    index: int
+    total: int
+    subject: str
+    author: str
+    name: str
+    """File name, or the mail's Message-Id."""
+    text: bytes
+    diff: bytes
+    files: tuple[FileChange, ...]
+
+    @property
+    def label(self) -> str:
+        """What messages call it: ``2/7 memcg: make iter safe``."""
+        return f"{self.index}/{self.total} {self.subject}"
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """Functions that the patch changes, over all files."""
+        return frozenset().union(*(file.functions for file in self.files))
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Patches in the order in which they apply."""
+
+    name: str
+    patches: tuple[Patch, ...]
+
+    @property
+    def total(self) -> int:
+        """How many patches there are: cuts run from 0 to this."""
+        return len(self.patches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mail:
+    """A mail or bare diff before its diff is read; `head` is what stands in front of the diff."""
+
+    where: str
+    subject: str
+    number: tuple[int, int] | None
+    author: str
+    name: str
+    text: bytes
+    head: bytes
+    diff: bytes
+
+
+def parse_mbox(data: bytes, where: str) -> Series:
+    """Read an mbox, one mail, or a bare diff (then the file's name is its subject); `where` is its file.
+
+    Mails without a diff are left out when they are a cover letter or an answer.  Raises UserError for
+    everything that is no sound patch.
+    """
+    return parse_patches(where, [(where, data)])
+
+
+def parse_patches(name: str, texts: Iterable[tuple[str, bytes]]) -> Series:
+    """Make a series of files (name and content), each a mail, an mbox or a bare diff, in their order."""
+    mails = [mail for where, data in texts for mail in _mails(where, data)]
+    if not mails:
+        raise UserError(NO_PATCH, where=name, todo=WRITERS)
+    patches: list[Patch] = []
+    for number, mail in enumerate(mails, 1):
+        label = f"{number}/{len(mails)} {mail.subject}"
+        files = _files(mail, f"{mail.where}: patch {label}")
+        patches.append(
+            Patch(number, len(mails), mail.subject, mail.author, mail.name, mail.text, mail.diff, tuple(files))
+        )
+    _check_links(patches, name)
+    return Series(name, tuple(patches))
+
+
+def parse_quilt(text: str, where: str) -> tuple[str, ...]:
+    """Return the patch names of a quilt ``series`` file in order (format: quilt(1), "series").
+
+    Raises UserError for a patch level other than 1, a reversed patch, a name outside the folder.
+    """
+    names: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = re.sub(r"(^|\s)#.*", "", line).split()
+        if not words:
+            continue
+        name, options = words[0], " ".join(words[1:])
+        if options not in {"", "-p1", "-p 1", "-pab", "-p ab"}:
+            message = f"{name} has option {options}; only -p1 is read"
+            raise UserError(message, where=f"{where}:{number}", todo="`quilt refresh -p1` writes it so")
+        if name.startswith("/") or ".." in name.split("/"):
+            message = f"{name} lies outside the folder of the series"
+            raise UserError(message, where=f"{where}:{number}", todo="name patches beside the series file")
+        if name in names:
+            message = f"{name} is listed twice"
+            raise UserError(message, where=f"{where}:{number}", todo="remove one of the lines")
+        names.append(name)
+    if not names:
+        raise UserError("the series names no patch", where=where, todo="list one patch file a line")
+    return tuple(names)
+
+
+def _mails(where: str, data: bytes) -> list[_Mail]:
+    """Split one file and leave out what carries no patch."""
+    if not data.strip():
+        raise UserError("the file is empty", where=where, todo="write the patch with git format-patch")
+    if b"\0" in data:
+        todo = "unpack it, or save it as UTF-8"
+        raise UserError("no text but binary data (it has NUL bytes)", where=where, todo=todo)
+    data = data.replace(b"\r\n", b"\n")  # as mailsplit does unless told --keep-cr
+    starts = [match.start() for match in MAIL_START.finditer(data)]
+    if not starts or data[: starts[0]].strip():
+        starts.insert(0, 0)
+    mails = [_mail(where, data[a:b]) for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
+    for mail in mails:
+        if not mail.diff and mail.number and mail.number[0] > 0:
+            message = f"patch {mail.number[0]}/{mail.number[1]} {mail.subject} has no diff: it is truncated"
+            raise UserError(message, where=where, todo="fetch or write the series again")
+    if not any(mail.diff or mail.number for mail in mails):
+        raise UserError(NO_PATCH, where=where, todo=WRITERS)
+    return [mail for mail in mails if mail.diff]
+
+
+def _mail(where: str, text: bytes) -> _Mail:
+    """Take one mail (or bare diff) apart: headers, message, diff."""
+    stem = where.rsplit("/", 1)[-1]
+    body, headers = text, email.message.Message()
+    if HEADER.match(text):
+        block = text.partition(b"\n\n")[0]
+        headers = email.parser.HeaderParser().parsestr(
+            re.sub(r"\AFrom .*\n", "", block.decode("utf-8", "replace")), headersonly=True
+        )
+        parts = [part for part in email.parser.BytesParser().parsebytes(text).walk() if not part.is_multipart()]
+        body = b"\n".join(_payload(part) for part in parts)
+    begin = DIFF_START.search(body)
+    cut = begin.start() if begin else len(body)
+    raw = _header(headers, "Subject") or _header(headers, "Description")
+    number = NUMBER.match(raw)
+    name = _header(headers, "Message-Id").strip("<> ")
+    # In a series from the mailing list the sender is not always the author; git am reads this line too.
+    own = re.match(rb"\s*From: ([^\n]+)\n", body)
+    author = own.group(1).decode("utf-8", "replace") if own else _header(headers, "From")
+    return _Mail(
+        where=where,
+        subject=TAGS.sub("", raw).strip() or re.sub(r"\.(patch|diff|mbox|mbx|eml)$", "", stem),
+        number=(int(number[1]), int(number[2])) if number else None,
+        author=author.strip(),
+        name=name or stem,
+        text=text,
+        head=body[:cut],
+        diff=body[cut:],
+    )
+
+
+def _payload(part: "email.message.Message[str, str]") -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _header(headers: "email.message.Message[str, str]", name: str) -> str:
+    """Return one header on one line, decoded by RFC 2047; a charset nobody knows is read as UTF-8."""
+    parts: list[str] = []
+    for text, charset in email.header.decode_header(headers.get(name, "")):
+        if isinstance(text, str):
+            parts.append(text)
+            continue
+        try:
+            parts.append(text.decode(charset or "utf-8", "replace"))
+        except LookupError:
+            parts.append(text.decode("utf-8", "replace"))
+    return " ".join("".join(parts).split())
+
+
+class _Watched:
+    """The lines of a diff on their way to unidiff, which does not say where it stumbled."""
+
+    def __init__(self, mail: _Mail, where: str) -> None:
+        self.where = where
+        self.file = ""
+        self.hunk = ""
+        # surrogateescape: sources hold bytes that are no UTF-8, and they must not matter.
+        self._lines = mail.diff.decode("utf-8", "surrogateescape").split("\n")
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines[:-1]:
+            if line.startswith("diff --git ") or (line.startswith("+++ ") and not self.hunk):
+                self.file, self.hunk = line.split(" ")[-1].partition("\t")[0], ""
+            elif line.startswith("@@ -"):
+                self.hunk = line
+            elif line.startswith(("GIT binary patch", "Binary files ")):
+                message = f"{_clean(self.file)} is changed as binary"
+                raise UserError(message, where=self.where, todo="kpv takes text patches only")
+            yield line + "\n"
+        if self._lines[-1]:
+            yield self._lines[-1]
+
+
+def _clean(raw: str) -> str:
+    return raw.partition("/")[2] or raw
+
+
+def _files(mail: _Mail, where: str) -> list[FileChange]:
+    """Read the diff of one patch."""
+    watched = _Watched(mail, where)
+    try:
+        found = unidiff.PatchSet(watched)
+    except unidiff_errors.UnidiffParseError as error:
+        if watched.hunk:
+            message = f"the patch is truncated or mangled: {_clean(watched.file)}, hunk {watched.hunk}"
+        else:
+            message = f"the diff cannot be read: {str(error).strip()}"
+        raise UserError(message, where=where, todo=AGAIN) from error
+    files = [_change(file, where) for file in found]
+    if not files:
+        raise UserError("its diff changes nothing", where=where, todo=AGAIN)
+    _check_whole(mail, found, where)
+    return files
+
+
+def _check_whole(mail: _Mail, found: unidiff.PatchSet, where: str) -> None:
+    """Raise UserError when the end of the patch is missing though every hunk that is left is whole."""
+    last = found[-1] if found else None
+    if not mail.diff.endswith(b"\n") and not SIGNATURE.search(mail.diff):
+        name = _clean(last.target_file) if last else "?"
+        message = f"the patch is truncated: {name} ends in the middle of a line"
+        raise UserError(message, where=where, todo=AGAIN)
+    promises = PROMISE.findall(mail.head)
+    if not promises or SIGNATURE.search(mail.diff):
+        return  # people edit patches by hand and leave the diffstat alone: with the signature there, fine
+    files, added, removed = (int(number or 0) for number in promises[-1])
+    if len(found) < files or found.added < added or found.removed < removed:
+        message = (
+            f"the patch is truncated: its diffstat says {files} files, {added} insertions, {removed} deletions,"
+            f" it has {len(found)}, {found.added}, {found.removed}"
+        )
+        raise UserError(message, where=where, todo=AGAIN)
+
+
+def _change(file: unidiff.PatchedFile, where: str) -> FileChange:
+    info = str(file.patch_info or "")
+    moved = re.search(r"^(?:rename|copy) from (.*)\n(?:rename|copy) to (.*)$", info, re.MULTILINE)
+    old = _path(file.source_file, where)
+    new = _path(file.target_file, where)
+    if moved:
+        old, new = _path(f"a/{_unquote(moved[1])}", where), _path(f"b/{_unquote(moved[2])}", where)
+    path = new or old
+    if not path:
+        raise UserError("a diff without a file name", where=where, todo=AGAIN)
+    if SUBMODULE in {file.source_mode, file.target_mode}:
+        message = f"{path} is a submodule"
+        raise UserError(message, where=where, todo="kpv takes patches to files only")
+    hunks: list[Hunk] = []
+    functions: set[str] = set()
+    for hunk in file:
+        function = _function(hunk.section_header)
+        header = (
+            f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
+            f" {hunk.section_header.rstrip()}"
+        )
+        hunks.append(
+            Hunk(
+                path,
+                header.rstrip(),
+                hunk.source_start,
+                hunk.source_length,
+                hunk.target_start,
+                hunk.target_length,
+                function,
+            )
+        )
+        functions |= _touched(hunk, function)
+    preimage = PREIMAGE.search(info)
+    link = None
+    if file.target_mode == SYMLINK and new:
+        link = "".join(line.value for hunk in file for line in hunk if line.is_added).rstrip("\n")
+    return FileChange(
+        path,
+        old if old and old != path else None,
+        tuple(hunks),
+        frozenset(functions),
+        _ranges(file),
+        preimage[1] if preimage else "",
+        link,
+    )
+
+
+def _unquote(raw: str) -> str:
+    r"""Undo git's quoting of unusual names: ``"a/f\303\274"`` (quote.c, quote_c_style)."""
+    if not (len(raw) > 1 and raw.startswith('"') and raw.endswith('"')):
+        return raw
+    named = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+
+    def byte(match: re.Match[bytes]) -> bytes:
+        code = match[1]
+        return bytes([int(code, 8) & 255]) if code.isdigit() else named.get(code, code)
+
+    text = re.sub(rb"\\([0-7]{3}|.)", byte, raw[1:-1].encode("utf-8", "surrogateescape"))
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _path(raw: str, where: str) -> str:
+    """Return the path below the top of the tree (level -p1), empty for /dev/null; raise UserError if unsafe."""
+    name = _unquote(raw.strip("\n"))
+    if name == DEV_NULL:
+        return ""
+    path = name.partition("/")[2]
+    parts = path.split("/")
+    if name.startswith("/") or path.startswith("/"):
+        wrong = "is absolute"
+    elif ".." in name.split("/"):
+        wrong = "leaves the tree"
+    elif any(part.lower() in {".git", "git~1"} for part in parts):
+        wrong = "reaches into .git"
+    elif any(part in {"", "."} for part in parts):
+        wrong = "has no a/ or b/ in front, or an empty part"
+    else:
+        return path
+    message = f"path {name} {wrong}"
+    raise UserError(message, where=where, todo="write the patch with git format-patch at the top of the tree")
+
+
+def _function(text: str) -> str:
+    """Return the function that a line in column 0 defines, or empty."""
+    if not DEFINITION.match(text):
+        return ""
+    for name, first in CALL.findall(text):
+        if re.fullmatch(r"(COMPAT_)?SYSCALL_DEFINE\d", name):
+            return f"__do_sys_{first}"  # include/linux/syscalls.h, __SYSCALL_DEFINEx
+        if not NOT_FUNCTIONS.fullmatch(name):
+            return str(name)
+    return ""
+
+
+def _touched(hunk: unidiff.Hunk, function: str) -> set[str]:
+    """Return the functions with a changed line: the header's holds until its closing brace."""
+    touched: set[str] = set()
+    for line in hunk:
+        if line.value.rstrip("\r\n;") == "}":
+            if line.is_added or line.is_removed:
+                touched.add(function)
+            function = ""
+            continue
+        if not line.value.rstrip().endswith((";", ":")):
+            function = _function(line.value) or function
+        if (line.is_added or line.is_removed) and line.value.strip():
+            touched.add(function)
+    return touched - {""}
+
+
+def _ranges(hunks: Iterable[unidiff.Hunk]) -> tuple[tuple[int, int], ...]:
+    """Return the changed ranges of the new file."""
+    changed: set[int] = set()
+    for hunk in hunks:
+        here = hunk.target_start
+        for line in hunk:
+            if line.is_added or line.is_removed:
+                changed.add(max(here, 1))
+            here += line.is_added or line.is_context
+    ranges: list[tuple[int, int]] = []
+    for at in sorted(changed):
+        if ranges and ranges[-1][1] + 1 == at:
+            ranges[-1] = (ranges[-1][0], at)
+        else:
+            ranges.append((at, at))
+    return tuple(ranges)
+
+
+def _check_links(patches: Iterable[Patch], name: str) -> None:
+    """Raise UserError for a symlink out of the tree, and for a write through one that the series makes."""
+    links: set[str] = set()
+    for patch in patches:
+        where = f"{name}: patch {patch.label}"
+        for file in patch.files:
+            parents = {file.path[:i] for i, char in enumerate(file.path) if char == "/"}
+            through = parents & links
+            if through:
+                message = f"{file.path} is written through the symlink {min(through)} of this series"
+                raise UserError(message, where=where, todo="name the real file")
+            if file.link is None:
+                continue
+            if _escapes(file.path, file.link):
+                message = f"symlink {file.path} points out of the tree, to {file.link}"
+                raise UserError(message, where=where, todo="kpv takes symlinks within the tree only")
+            links.add(file.path)
+
+
+def _escapes(path: str, target: str) -> bool:
+    """Whether symlink `path` with this `target` leaves the tree."""
+    depth = path.count("/")
+    for part in target.split("/"):
+        depth += -1 if part == ".." else part not in {"", "."}
+        if depth < 0:
+            return True
+    return target.startswith("/") or not target
