@@ -1,0 +1,118 @@
+"""From the lines of one report to a Finding."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.findings import culprit, stack
+from pipeline.findings.rules import RULES
+from pipeline.findings.rules.row import Blame
+from pipeline.findings.title import normalise
+from pipeline.findings.types import Executor, Finding, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.findings.line import Line
+    from pipeline.findings.rules.row import Rule
+
+_EXECUTOR = re.compile(r"Comm: syz\.(\d{1,9})\.(\d{1,9})\b")
+# "... is trying to acquire lock:" and its kin, then the lock and the place: kernel/locking/lockdep.c:print_lock.
+_LOCK_AT = re.compile(r"at: (?:\[<[0-9a-f]+>\] *)?(?P<function>[A-Za-z_$][\w.$]*)\+0x")
+# A stamp inside a title is the trace of two lines that became one.
+_STAMP_WITHIN = re.compile(r"\[ *\d+\.\d{6}\]")
+# Frames of fault injection in the middle of a report: its stack is another report's (lib/fault-inject.c:fail_dump).
+_FAULT_INJECTION = re.compile(r"^ *(?:\[<[0-9a-f]+>\] )?should_fail(?:slab|_ex)?\+0x", re.MULTILINE)
+# How many lines after an announced stack may pass before its first frame.
+_STACK_DISTANCE = 20
+
+_BY_NEEDLE: dict[str, list[Rule]] = defaultdict(list)
+for _rule in RULES:
+    _BY_NEEDLE[_rule.needle].append(_rule)
+
+
+def openers(message: str) -> tuple[Rule, ...]:
+    """The rules whose first line this is, in the order of the table."""
+    return tuple(
+        rule for needle, rules in _BY_NEEDLE.items() if needle in message for rule in rules if rule.pattern.search(message)
+    )
+
+
+def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line]) -> Finding:
+    """The finding that these lines are. The first line is the one that names the problem."""
+    messages = [line.message for line in lines]
+    text = "\n".join(messages)
+    rule, groups = _choose(rules, messages[0], text)
+    stacks = stack.stacks(messages)
+    locks = _locks(messages) if "lock" in rule.traits else ()
+    function = culprit.culprit(rule, groups, stacks, locks)
+    names = culprit.title_names(function)
+    corrupted = rule.corrupted or (rule.blame is not Blame.NOBODY and function is None)
+    corrupted = corrupted or (rule.stack and _damaged(messages, stacks, text))
+    title, alts = _titles(rule, groups, names, stacks)
+    if _STAMP_WITHIN.search(messages[0]):
+        corrupted = True
+    frames = tuple(frame for found in stacks for frame in found.frames)
+    executor = _EXECUTOR.search(text)
+    return Finding(
+        title=title,
+        alt_titles=alts,
+        kind=rule.kind,
+        rule=rule.name,
+        start_line=lines[0].number,
+        end_line=lines[-1].number + 1,
+        corrupted=corrupted,
+        frame=names[-1] if function else None,
+        guilty_file=culprit.guilty_file([frame for found in stacks if found.role in (Role.AUX, Role.CALL) for frame in found.frames]),
+        report="\n".join(_text([*before, *lines])),
+        executor=Executor(int(executor[1]), int(executor[2])) if executor else None,
+        frames=frames,
+    )
+
+
+def _choose(rules: Sequence[Rule], head: str, text: str) -> tuple[Rule, dict[str, str | None]]:
+    for rule in rules:
+        match = rule.pattern.search(head)
+        body = rule.body.search(text) if rule.body else None
+        if match and (body or not rule.body):
+            return rule, {**match.groupdict(), **(body.groupdict() if body else {})}
+    rule = rules[-1]
+    match = rule.pattern.search(head)
+    return replace(rule, corrupted=True), defaultdict(str, match.groupdict() if match else {})
+
+
+def _titles(rule: Rule, groups: dict[str, str | None], names: Sequence[str], stacks: Sequence[stack.Stack]) -> tuple[str, tuple[str, ...]]:
+    origin = next((f.function for s in stacks if s.role is Role.ALLOC for f in s.frames if f.trusted and not culprit.is_plumbing(culprit.base(f.function))), culprit.NOBODY)
+    made = [
+        normalise(template.format_map({**groups, "frame": name, "origin": origin}))
+        for name in reversed(names)
+        for template in (rule.title, *rule.alts)
+    ]
+    return made[0], tuple(sorted(set(made[1:]) - {made[0]}))
+
+
+def _locks(messages: Sequence[str]) -> tuple[str, ...]:
+    """The place where the lock was asked for: the first that the report names."""
+    for message in messages[:40]:
+        if match := _LOCK_AT.search(message):
+            return (match["function"],)
+    return ()
+
+
+def _damaged(messages: Sequence[str], stacks: Sequence[stack.Stack], text: str) -> bool:
+    """Whether the report lacks a stack that it should have, or one that it announces."""
+    if not any(found.role in (Role.AUX, Role.CALL) for found in stacks):
+        return True
+    if _FAULT_INJECTION.search(text):
+        return True
+    for index, message in enumerate(messages):
+        if stack.announces(message) and not any(stack.frame(after) for after in messages[index + 1 : index + 1 + _STACK_DISTANCE]):
+            return True
+    return False
+
+
+def _text(lines: Sequence[Line]) -> list[str]:
+    return [line.message for line in lines if not ((found := stack.frame(line.message)) and not found.trusted)]

@@ -1,0 +1,54 @@
+"""WARN(), and the lines that complain without a format of their own."""
+
+from __future__ import annotations
+
+from pipeline.findings.rules.row import Blame, Rule, rx
+from pipeline.findings.types import Kind
+
+_WARN = "kernel/panic.c:__warn"
+# "WARNING: CPU: 1 PID: 2 at mm/util.c:4 fn+0x5/0x6" until 6.17, "WARNING: mm/util.c:4 at fn+0x5/0x6, CPU#1: comm/2" since.
+_AT = r"WARNING: (?:(?:CPU: \d+ PID: \d+ )?at )?"
+
+# Where a WARN says what kind of bug it is: the file that checks, and the words for the title.
+_SITES: tuple[tuple[str, str, str, Kind], ...] = (
+    ("refcount", r"lib/refcount\.c", "WARNING: refcount bug in {frame}", Kind.REFCOUNT),
+    ("odebug", r"lib/debugobjects\.c", "WARNING: ODEBUG bug in {frame}", Kind.WARNING),
+    ("kobject", r"lib/kobject\.c", "WARNING: kobject bug in {frame}", Kind.WARNING),
+    ("proc", r"fs/proc/generic\.c", "WARNING: proc registration bug in {frame}", Kind.WARNING),
+    ("kmalloc", r"mm/(?:slab_common|util|slub)\.c", "WARNING: kmalloc bug in {frame}", Kind.WARNING),
+    ("lockdep", r"kernel/locking/lockdep\.c", "WARNING: locking bug in {frame}", Kind.LOCKDEP),
+    ("vmalloc", r"mm/vmalloc\.c", "WARNING: zero-size vmalloc in {frame}", Kind.WARNING),
+)
+
+WARNINGS: tuple[Rule, ...] = (
+    *(
+        Rule(
+            name=f"warning-{name}", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}(?:\S*/)?{path}:\d+"), title=title, kind=kind,
+        )
+        for name, path, title, kind in _SITES
+    ),
+    Rule(
+        name="warning", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}\S+\.(?:[chS]|rs):\d+"),
+        title="WARNING in {frame}", kind=Kind.WARNING,
+    ),
+    Rule(
+        name="bad-frame-pointer", needle="WARNING: kernel stack", source="arch/x86/kernel/unwind_frame.c:unwind_next_frame",
+        pattern=rx(r"WARNING: kernel stack (?P<what>frame pointer|regs) at \S+ in \S+ has bad '?(?P<value>\w*)'? ?value"),
+        title="WARNING: kernel stack {what} has bad value", kind=Kind.UNKNOWN, blame=Blame.NOBODY, stack=False,
+    ),
+    Rule(
+        name="warning-text", needle="WARNING: ", source="printk(KERN_WARNING \"WARNING: ...\")",
+        pattern=rx(r"^(?:[a-z][\w-]* [\w.:-]+: )?(?P<text>WARNING: (?!Unprivileged eBPF|The mand mount option|workqueue cpumask:|kernel not compiled|See https?:)\S.*)"),
+        title="{text}", kind=Kind.WARNING, blame=Blame.NOBODY, stack=False, traits=frozenset(("prose",)),
+    ),
+    Rule(
+        name="bug-text", needle="BUG: ", source="printk(\"BUG: ...\")",
+        pattern=rx(r"^(?:[\w .()/#-]{0,40}: )?(?P<text>BUG: \S.*)"),
+        title="{text}", kind=Kind.UNKNOWN, blame=Blame.NOBODY, corrupted=False, stack=False, traits=frozenset(("prose",)),
+    ),
+    Rule(
+        name="bug-bracket", needle="[ BUG: ", source="printk(\"[ BUG: ... ]\")",
+        pattern=rx(r"^\[ (?P<text>BUG: \S.*?) \]$"),
+        title="{text}", kind=Kind.UNKNOWN, blame=Blame.NOBODY, stack=False, traits=frozenset(("prose",)),
+    ),
+)
