@@ -22,6 +22,7 @@ _ASSIGNED = re.compile(r'CONFIG_(\w+)=(y|m|n|-?\d+|0[xX][0-9a-fA-F]+|"(?:[^"\\]|
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
 _DECLARED = re.compile(r"^[ \t]*(?:menu)?config[ \t]+(\w+)[ \t]*(?:#.*)?$", re.MULTILINE)
 
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One symbol asked for; `symbol` without ``CONFIG_``, `value` as a ``.config`` writes it, ``n`` for not set."""
