@@ -21,7 +21,7 @@ NOBODY = "corrupted"
 # Ways to wait. A hung task is named after who waits, so all of these are passed over.
 _WAITING = re.compile(r"sched|_lock|_slowlock|down|rwsem|completion|kthread|wait|synchronize|context_switch|__switch_to|cancel_delayed_work|rcu_barrier|flush_work")
 # ... but for these, which are a place of their own: everyone who waits here waits for the same.
-_WAITING_PLACES = re.compile(r"_*synchronize_s?rcu\w*|rtnl_lock|lock_sock_nested|console_lock")
+_WAITING_PLACES = re.compile(r"_*synchronize_s?rcu\w*|rtnl_lock|lock_sock_nested")
 
 # Dispatchers: what runs below them is the loop that stalls, and names it better than wherever the
 # CPU happened to be within the loop.
@@ -33,7 +33,7 @@ _DISPATCH = re.compile(
     r"|task_work_run|_*fput|get_signal|do_group_exit|exit_mmap|mmput"
     r"|rtnetlink_rcv\w*|netlink_rcv_skb|genl_rcv\w*|genl_family_rcv_msg\w*"
     r"|vfs_(ioctl|read|write|readv|writev|fsync\w*|iter_\w+)|_*vfs_(read|write)|do_vfs_ioctl|do_(iter_\w+|readv\w*|writev|loop_readv_writev)|new_sync_(read|write)|call_(read|write)_iter|file_ioctl"
-    r"|call_mmap|mmap_region|_*mmap_region|_*do_fault|do_fault\w*|do_page_fault|handle_mm_fault|_*handle_mm_fault"
+    r"|\w*compat_\w*ioctl|compat_blkdev_ioctl|blkdev_ioctl|block_ioctl|call_mmap|mmap_region|_*mmap_region|_*do_fault|do_fault\w*|do_page_fault|handle_mm_fault|_*handle_mm_fault"
     r"|sock_(sendmsg|recvmsg|read_iter|write_iter|ioctl|do_ioctl|sendmsg_nosec)\w*|_*sock_(sendmsg|release)\w*|___?_?sys_(sendmsg|recvmsg)|_*sys_(sendmsg|recvmsg|sendto|connect|setsockopt|getsockopt|bind|accept4?|socket\w*)|sock_common_setsockopt|do_sock_setsockopt"
     r"|(?:__se_|__do_|__x64_|__arm64_|__ia32_)?(?:compat_)?(?:sys|SyS|SYSC|compat_SyS)_\w+|_*__(x64|arm64|ia32|riscv)_(compat_)?sys_\w+|ksys_\w+",
 )
@@ -62,17 +62,24 @@ def culprit(rule: Rule, groups: Mapping[str, str | None], stacks: Sequence[Stack
         return None
     named = groups.get("fn")
     named = base(named) if named else None
-    usable = [base(frame.function) for frame in frames_of(stacks, Role.AUX, Role.CALL) if frame.trusted and not _passed(rule, frame.function)]
+    usable = [base(frame.function) for frame in frames_of(stacks, *rule.roles) if _names(frame) and not _passed(rule, frame.function)]
     if rule.blame is Blame.HEADER and named and not is_plumbing(named):
         return named
     if rule.blame is Blame.RACE:
         return _race(stacks, groups)
     if locks:
         usable = [base(name) for name in locks if not _passed(rule, name)] + usable
+        named = base(locks[0])
+        return usable[0] if usable else named
     found = _PICK.get(rule.blame, _first)(stacks, usable)
     if found is None and named and not _passed(rule, named):
         return named
     return found
+
+
+def _names(frame: Frame) -> bool:
+    """Whether a title may use the frame. One without an offset is a symboliser's: it was inlined."""
+    return frame.trusted and frame.offset is not None
 
 
 def _passed(rule: Rule, function: str) -> bool:
@@ -88,7 +95,7 @@ def _waiter(stacks: Sequence[Stack], _: Sequence[str]) -> str | None:
     for stack in stacks:
         if stack.role is not Role.CALL:
             continue
-        frames = [base(frame.function) for frame in stack.frames if frame.trusted and frame.role is not Role.REGS]
+        frames = [base(frame.function) for frame in stack.frames if _names(frame) and frame.role is not Role.REGS]
         for name in frames:
             if _WAITING_PLACES.fullmatch(name):
                 return name
@@ -107,7 +114,7 @@ def _loop(stacks: Sequence[Stack], _: Sequence[str]) -> str | None:
         below: str | None = None
         for frame in stack.frames:
             name = base(frame.function)
-            if not frame.trusted or _STALL_NOISE.fullmatch(name):
+            if not _names(frame) or _STALL_NOISE.fullmatch(name):
                 continue
             if _DISPATCH.fullmatch(name):
                 if _SYSCALL.fullmatch(name) and not _BROAD_ENTRY.fullmatch(name):

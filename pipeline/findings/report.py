@@ -96,7 +96,7 @@ def _titles(rule: Rule, groups: dict[str, str | None], names: Sequence[str], sta
 
 def _locks(messages: Sequence[str]) -> tuple[str, ...]:
     """The place where the lock was asked for: the first that the report names."""
-    for message in messages[:40]:
+    for message in messages[:12]:
         if match := _LOCK_AT.search(message):
             return (match["function"],)
     return ()
@@ -104,7 +104,7 @@ def _locks(messages: Sequence[str]) -> tuple[str, ...]:
 
 def _damaged(messages: Sequence[str], stacks: Sequence[stack.Stack], text: str) -> bool:
     """Whether the report lacks a stack that it should have, or one that it announces."""
-    if not any(found.role in (Role.AUX, Role.CALL) for found in stacks):
+    if not any(_whole(found) for found in stacks):
         return True
     if _FAULT_INJECTION.search(text):
         return True
@@ -112,6 +112,12 @@ def _damaged(messages: Sequence[str], stacks: Sequence[stack.Stack], text: str) 
         if stack.announces(message) and not any(stack.frame(after) for after in messages[index + 1 : index + 1 + _STACK_DISTANCE]):
             return True
     return False
+
+
+def _whole(found: stack.Stack) -> bool:
+    """Whether this is a stack trace, and not only where a CPU stood or a lock was taken."""
+    frames = sum(1 for frame in found.frames if frame.role is not Role.REGS)
+    return frames >= (2 if found.role is Role.AUX else 1)
 
 
 def _text(lines: Sequence[Line]) -> list[str]:

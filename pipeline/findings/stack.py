@@ -34,10 +34,10 @@ _MARKERS: tuple[tuple[Role, re.Pattern[str]], ...] = (
     (Role.ALLOC, re.compile(r"Allocated(?: by task \d+.*|):|Allocated by task|allocated by task|INFO: Allocated in|Uninit was created at|Local variable .*created at|Allocated in \S+ age=|kmalloc-?.* allocated|\s*backtrace(?: \([^)]*\)|):")),
     (Role.FREE, re.compile(r"Freed(?: by task \d+.*|):|Freed by task|freed by task|INFO: Freed in|Freed in \S+ age=")),
     (Role.OTHER, re.compile(r"Uninit was stored to memory at|Last potentially related work creation|Second to last potentially related|Last call_rcu\(\)|read(?:-write)? (?:\(marked\) )?to 0x|write (?:\(marked\) )?to 0x|race at unknown origin")),
-    (Role.LOCK, re.compile(r"-> #\d+ \(|\.\.\. (?:key +at|acquired at)|the dependencies between|stack_trace|hardirqs? last|softirqs? last|\{[A-Z-]+\} state was registered at|.*(?:INITIAL USE|IN-[A-Z]+-[WR]|[A-Z]+-ON-[WR]) at:|the first lock|irq event stamp|\s*to a [A-Z-]+-irq-unsafe lock|\.\.\. which became")),
+    (Role.LOCK, re.compile(r"-> #\d+ \(|\.\.\. (?:key +at|acquired at)|the dependencies between|stack_trace|hardirqs? last|softirqs? last|\{[A-Z-]+\} state was registered at|.*(?:INITIAL USE|IN-[A-Z]+-[WR]|[A-Z]+-ON-[WR]) at:|the first lock|irq event stamp|Preemption disabled at|\s*to a [A-Z-]+-irq-unsafe lock|\.\.\. which became")),
     (Role.CALL, re.compile(r".*\b(?:Call [Tt]race:|Backtrace: ?$|stack backtrace:?|[Cc]all [Tt]race \(|CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm:|NMI backtrace for cpu|Sending NMI|task:\S+ +state:)")),
 )
-_MARK_NEEDLE = re.compile(r"[Ll]located|[Ff]reed|created at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace|CPU: |NMI|task:|last|the |stamp|which|call_rcu")
+_MARK_NEEDLE = re.compile(r"[Ll]located|[Ff]reed|created at|disabled at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace|CPU: |NMI|task:|last|the |stamp|which|call_rcu")
 _TRACE = re.compile(r"[Cc]all [Tt]race:?|Backtrace:|backtrace(?: \(|:)|Allocated:|Allocated by|Freed:|Freed by")
 
 
@@ -112,6 +112,10 @@ def _stacks(messages: Sequence[str]) -> Iterator[Stack]:
             continue
         begun = marker(message)
         if begun is None:
+            continue
+        if role is begun is Role.CALL and all(held.role is Role.REGS for held in frames):
+            # The registers of the CPU whose trace follows: one stack.
+            head = message
             continue
         if frames:
             yield Stack(role, at, head, tuple(frames))

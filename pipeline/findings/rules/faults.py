@@ -66,7 +66,7 @@ _ACCESSES = (
     Rule(
         name="stack-guard-page", needle="stack guard page was hit", source="arch/x86/kernel/traps.c:handle_stack_overflow",
         pattern=rx(r"BUG: (?:TASK |IRQ )?stack guard page was hit"),
-        title="BUG: stack guard page was hit in {frame}", alts=("stack-overflow in {frame}",), kind=Kind.UNKNOWN,
+        title="BUG: stack guard page was hit in {frame}", alts=("stack-overflow in {frame}",), kind=Kind.UNKNOWN, blame=Blame.LOOP,
         absorbs=rx(r"BUG: (?:TASK |IRQ )?stack guard page was hit"),
     ),
     Rule(
@@ -119,7 +119,7 @@ _ACCESSES = (
 _PANICS = (
     Rule(
         name="panic-stack-protector", needle="Kernel panic - not syncing", source="kernel/panic.c:__stack_chk_fail",
-        pattern=rx(r"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: (?P<fn>[\w.$]+)"),
+        pattern=rx(r"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: (?P<fn>(?![0-9a-f]{8,16}$)[A-Za-z_][\w.$]+|)"),
         title="kernel panic: stack is corrupted in {frame}", kind=Kind.DOS, blame=Blame.HEADER,
     ),
     Rule(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.findings.rules.row import Blame, Rule, rx
-from pipeline.findings.types import Kind
+from pipeline.findings.types import Kind, Role
 
 _LOCKDEP = "kernel/locking/lockdep.c"
 # "[ INFO: text ]" and "[ BUG: text ]" until 4.11, "WARNING: text" since.
@@ -36,12 +36,12 @@ LOCKING: tuple[Rule, ...] = (
     Rule(
         name="lockdep-irq-inversion", needle="possible irq lock inversion dependency detected", source=f"{_LOCKDEP}:print_irq_inversion_bug",
         pattern=rx(_SAYS + r"possible irq lock inversion dependency detected"),
-        title="possible deadlock in {frame}", kind=Kind.LOCKDEP,
+        title="possible deadlock in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-irq-order", needle="lock order detected", source=f"{_LOCKDEP}:print_bad_irq_dependency",
         pattern=rx(_SAYS + r".*-safe -> .*-unsafe lock order detected"),
-        title="possible deadlock in {frame}", kind=Kind.LOCKDEP,
+        title="possible deadlock in {frame}", kind=Kind.LOCKDEP, roles=(Role.LOCK, Role.CALL),
     ),
     Rule(
         name="lockdep-inconsistent-state", needle="inconsistent lock state", source=f"{_LOCKDEP}:print_usage_bug",
@@ -56,32 +56,32 @@ LOCKING: tuple[Rule, ...] = (
     Rule(
         name="lockdep-unlock-balance-warning", needle="bad unlock balance detected", source=f"{_LOCKDEP}:print_unlock_imbalance_bug",
         pattern=rx(r"WARNING: bad unlock balance detected"),
-        title="WARNING: bad unlock balance in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
+        title="WARNING: bad unlock balance in {frame}", kind=Kind.LOCKDEP,
     ),
     Rule(
         name="lockdep-unlock-balance", needle="bad unlock balance detected", source=f"{_LOCKDEP}:print_unlock_imbalance_bug before 4.11",
         pattern=rx(r"BUG: bad unlock balance detected"),
-        title="BUG: bad unlock balance in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
+        title="BUG: bad unlock balance in {frame}", kind=Kind.LOCKDEP,
     ),
     Rule(
         name="lockdep-held-at-exit-warning", needle="still has locks held", source=f"{_LOCKDEP}:print_held_locks_bug",
         pattern=rx(r"WARNING: .* still has locks held"),
-        title="WARNING: still has locks held in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("held",)),
+        title="WARNING: still has locks held in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-held-at-exit", needle="still has locks held", source=f"{_LOCKDEP}:print_held_locks_bug before 4.11",
         pattern=rx(r"BUG: .* still has locks held"),
-        title="BUG: still has locks held in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("held",)),
+        title="BUG: still has locks held in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-held-at-return-warning", needle="lock held when returning to user space", source=f"{_LOCKDEP}:lockdep_sys_exit",
         pattern=rx(r"WARNING: lock held when returning to user space"),
-        title="WARNING: lock held when returning to user space in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("held",)),
+        title="WARNING: lock held when returning to user space in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-held-at-return", needle="lock held when returning to user space", source=f"{_LOCKDEP}:lockdep_sys_exit before 4.11",
         pattern=rx(r"BUG: lock held when returning to user space"),
-        title="BUG: lock held when returning to user space in {frame}", kind=Kind.UNKNOWN, traits=frozenset(("held",)),
+        title="BUG: lock held when returning to user space in {frame}", kind=Kind.UNKNOWN, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-held-lock-freed", needle="held lock freed", source=f"{_LOCKDEP}:print_freed_lock_bug",
@@ -140,7 +140,7 @@ LOCKING: tuple[Rule, ...] = (
     ),
     Rule(
         name="preemptible-per-cpu", needle="in preemptible", source="lib/smp_processor_id.c:check_preemption_disabled",
-        pattern=rx(r"BUG: using (?P<fn>[\w]+\(\)) in preemptible"),
-        title="BUG: using {fn} in preemptible code in {frame}", kind=Kind.LOCKDEP,
+        pattern=rx(r"BUG: using (?P<what>\w+\(\)) in preemptible"),
+        title="BUG: using {what} in preemptible code in {frame}", kind=Kind.LOCKDEP,
     ),
 )

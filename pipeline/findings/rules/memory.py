@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pipeline.findings.rules.row import Blame, Rule, rx
-from pipeline.findings.types import Kind
+from pipeline.findings.types import Kind, Role
 
 _BAD_ACCESS = ("bad-access in {frame}",)
 _KASAN = "mm/kasan/report.c:print_error_description"
 _KFENCE = "mm/kfence/report.c:kfence_report_error"
 _KMSAN = "mm/kmsan/report.c:kmsan_report"
-_READ = rx(r"^ *Read of size \d+")
-_WRITE = rx(r"^ *Write of size \d+")
+_READ = rx(r"^ *Read (?:of size \d+|at addr )")
+_WRITE = rx(r"^ *Write (?:of size \d+|at addr )")
 
 _SANITIZERS = (
     Rule(
@@ -143,7 +143,7 @@ _SANITIZERS = (
 _ALLOCATORS = (
     Rule(
         name="kmemleak", needle="BUG: memory leak", source="mm/kmemleak.c:print_unreferenced, as the program that reads debugfs prints it",
-        pattern=rx(r"BUG: memory leak"), title="memory leak in {frame}", kind=Kind.LEAK,
+        pattern=rx(r"BUG: memory leak"), title="memory leak in {frame}", kind=Kind.LEAK, roles=(Role.ALLOC,),
     ),
     Rule(
         name="slub-object-already-free", needle="BUG ", source="mm/slub.c:slab_bug, free_consistency_checks",
@@ -152,7 +152,7 @@ _ALLOCATORS = (
     ),
     Rule(
         name="slub-report", needle="BUG ", source="mm/slub.c:slab_bug",
-        pattern=rx(r"^(?:\S+: )?BUG (?P<cache>\S+) \((?:Tainted|Not tainted)[^)]*\): (?P<text>.*)"),
+        pattern=rx(r"^(?:\S+: )?BUG (?P<cache>\S+) \((?:Tainted|Not tainted)[^)]*\): (?P<text>(?!kasan: bad access).*)"),
         title="BUG: {text}", kind=Kind.DOS, blame=Blame.NOBODY,
     ),
     Rule(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
-from pipeline.findings.types import Kind
+from pipeline.findings.types import Kind, Role
 
 
 @unique
@@ -46,6 +46,7 @@ class Rule:
     stack: bool = True
     corrupted: bool = False
     absorbs: re.Pattern[str] | None = None
+    roles: tuple[Role, ...] = (Role.AUX, Role.CALL)
     traits: frozenset[str] = field(default_factory=frozenset)
 
 

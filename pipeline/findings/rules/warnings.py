@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pipeline.findings.rules.row import Blame, Rule, rx
 from pipeline.findings.types import Kind
 
@@ -10,22 +12,22 @@ _WARN = "kernel/panic.c:__warn"
 _AT = r"WARNING: (?:(?:CPU: \d+ PID: \d+ )?at )?"
 
 # Where a WARN says what kind of bug it is: the file that checks, and the words for the title.
-_SITES: tuple[tuple[str, str, str, Kind], ...] = (
-    ("refcount", r"lib/refcount\.c", "WARNING: refcount bug in {frame}", Kind.REFCOUNT),
-    ("odebug", r"lib/debugobjects\.c", "WARNING: ODEBUG bug in {frame}", Kind.WARNING),
-    ("kobject", r"lib/kobject\.c", "WARNING: kobject bug in {frame}", Kind.WARNING),
-    ("proc", r"fs/proc/generic\.c", "WARNING: proc registration bug in {frame}", Kind.WARNING),
-    ("kmalloc", r"mm/(?:slab_common|util|slub)\.c", "WARNING: kmalloc bug in {frame}", Kind.WARNING),
-    ("lockdep", r"kernel/locking/lockdep\.c", "WARNING: locking bug in {frame}", Kind.LOCKDEP),
-    ("vmalloc", r"mm/vmalloc\.c", "WARNING: zero-size vmalloc in {frame}", Kind.WARNING),
+_SITES: tuple[tuple[str, str, str, Kind, re.Pattern[str] | None], ...] = (
+    ("refcount", r"lib/refcount\.c", "WARNING: refcount bug in {frame}", Kind.REFCOUNT, None),
+    ("odebug", r"lib/debugobjects\.c", "WARNING: ODEBUG bug in {frame}", Kind.WARNING, rx(r"\w*timer\w*")),
+    ("kobject", r"lib/kobject\.c", "WARNING: kobject bug in {frame}", Kind.WARNING, None),
+    ("proc", r"fs/proc/generic\.c", "WARNING: proc registration bug in {frame}", Kind.WARNING, None),
+    ("kmalloc", r"mm/(?:slab_common|util|slub)\.c", "WARNING: kmalloc bug in {frame}", Kind.WARNING, None),
+    ("lockdep", r"kernel/locking/lockdep\.c", "WARNING: locking bug in {frame}", Kind.LOCKDEP, None),
+    ("vmalloc", r"mm/vmalloc\.c", "WARNING: zero-size vmalloc in {frame}", Kind.WARNING, None),
 )
 
 WARNINGS: tuple[Rule, ...] = (
     *(
         Rule(
-            name=f"warning-{name}", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}(?:\S*/)?{path}:\d+"), title=title, kind=kind,
+            name=f"warning-{name}", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}(?:\S*/)?{path}:\d+"), title=title, kind=kind, skip=skip,
         )
-        for name, path, title, kind in _SITES
+        for name, path, title, kind, skip in _SITES
     ),
     Rule(
         name="warning", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}\S+\.(?:[chS]|rs):\d+"),
@@ -33,7 +35,7 @@ WARNINGS: tuple[Rule, ...] = (
     ),
     Rule(
         name="bad-frame-pointer", needle="WARNING: kernel stack", source="arch/x86/kernel/unwind_frame.c:unwind_next_frame",
-        pattern=rx(r"WARNING: kernel stack (?P<what>frame pointer|regs) at \S+ in \S+ has bad '?(?P<value>\w*)'? ?value"),
+        pattern=rx(r"WARNING: kernel stack (?P<what>frame pointer|regs) at \S+ in \S+ has bad (?P<value>'\w+' )?value"),
         title="WARNING: kernel stack {what} has bad value", kind=Kind.UNKNOWN, blame=Blame.NOBODY, stack=False,
     ),
     Rule(
