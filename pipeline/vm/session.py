@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import machine
-from pipeline.declare import Detector, Profile, Program
+from pipeline.declare import Detector, Profile
 from pipeline.machine import Accel, Machine
+from pipeline.matrix import Trial
 from pipeline.progress import Progress
 from pipeline.run import Boot, Ended, Line, Proof, Run, Scan, between, to_json
 from pipeline.store import write_atomic
@@ -21,16 +22,6 @@ from pipeline.vm.qemu import Qemu, Wires
 CMDLINE = ("console=ttyS0,115200", "printk.time=1", "nokaslr")
 """For every guest; without KASLR a stack reads the same in every boot and against vmlinux."""
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A program with its seed and its budget in seconds of guest time; `number` counts from 1."""
-
-    number: int
-    program: Program
-    seed: int
-    budget: int
 
 
 @dataclass(frozen=True, slots=True)
