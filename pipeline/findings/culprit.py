@@ -68,9 +68,8 @@ def culprit(rule: Rule, groups: Mapping[str, str | None], stacks: Sequence[Stack
     if rule.blame is Blame.RACE:
         return _race(stacks, groups)
     if locks:
-        usable = [base(name) for name in locks if not _passed(rule, name)] + usable
         named = base(locks[0])
-        return usable[0] if usable else named
+        return named if not _passed(rule, named) else (usable[0] if usable else named)
     found = _PICK.get(rule.blame, _first)(stacks, usable)
     if found is None and named and not _passed(rule, named):
         return named
@@ -111,21 +110,47 @@ def _loop(stacks: Sequence[Stack], _: Sequence[str]) -> str | None:
     for stack in stacks:
         if stack.role is not Role.CALL:
             continue
-        below: str | None = None
-        for frame in stack.frames:
-            name = base(frame.function)
-            if not _names(frame) or _STALL_NOISE.fullmatch(name):
-                continue
-            if _DISPATCH.fullmatch(name):
-                if _SYSCALL.fullmatch(name) and not _BROAD_ENTRY.fullmatch(name):
-                    return name
-                if below is not None:
-                    return below
-                continue
-            below = name
-        if below is not None:
-            return below
+        found = _below([base(frame.function) for frame in stack.frames if _names(frame)])
+        if found is not None:
+            return found
     return None
+
+
+def _stall(stacks: Sequence[Stack], _: Sequence[str]) -> str | None:
+    standing = None
+    for stack in stacks:
+        if stack.role is not Role.CALL:
+            continue
+        names = [base(frame.function) for frame in stack.frames if _names(frame)]
+        ticks = [index for index, name in enumerate(names) if _TICK.fullmatch(name)]
+        if ticks:
+            return _below(names[ticks[0] + 1 :])
+        if standing is None and stack.frames[0].role is Role.REGS:
+            standing = _below(names)
+    return standing
+
+
+def _below(names: Sequence[str]) -> str | None:
+    """The frame below the first dispatcher, the first frame if there is none."""
+    names = [name for name in names if not _STALL_NOISE.fullmatch(name)]
+    below = None
+    for name in names:
+        if _SMP_CALL.fullmatch(name):
+            return name
+        if _DISPATCH.fullmatch(name):
+            if _SYSCALL.fullmatch(name) and not _BROAD_ENTRY.fullmatch(name):
+                return name
+            if below is not None:
+                return below
+            continue
+        below = name
+    return names[0] if names else None
+
+
+# The interrupt that noticed the stall.
+_TICK = re.compile(r"(?:smp_)?apic_timer_interrupt\w*|asm_sysvec_apic_timer_interrupt|el1_irq|el1h_64_irq|__irq_svc|decrementer_common\w*|ret_from_exception|handle_arch_irq|do_irq|_*exc_interrupt")
+# The loop is another CPU's: this one waits for it to take the call.
+_SMP_CALL = re.compile(r"smp_call_function_\w+")
 
 
 _SYSCALL = re.compile(r"(?:__se_|__do_|__x64_|__arm64_|__ia32_)?(?:compat_)?(?:sys|SyS|SYSC|compat_SyS)_\w+")
@@ -137,6 +162,7 @@ _STALL_NOISE = re.compile(
 _PICK: dict[Blame, Callable[[Sequence[Stack], Sequence[str]], str | None]] = {
     Blame.WAITER: _waiter,
     Blame.LOOP: _loop,
+    Blame.STALL: _stall,
 }
 
 

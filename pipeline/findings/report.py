@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pipeline.findings import culprit, stack
@@ -29,16 +30,15 @@ _FAULT_INJECTION = re.compile(r"^ *(?:\[<[0-9a-f]+>\] )?should_fail(?:slab|_ex)?
 # How many lines after an announced stack may pass before its first frame.
 _STACK_DISTANCE = 20
 
-_BY_NEEDLE: dict[str, list[Rule]] = defaultdict(list)
-for _rule in RULES:
-    _BY_NEEDLE[_rule.needle].append(_rule)
+_BY_NEEDLE: dict[str, list[tuple[int, Rule]]] = defaultdict(list)
+for _index, _rule in enumerate(RULES):
+    _BY_NEEDLE[_rule.needle].append((_index, _rule))
 
 
 def openers(message: str) -> tuple[Rule, ...]:
     """The rules whose first line this is, in the order of the table."""
-    return tuple(
-        rule for needle, rules in _BY_NEEDLE.items() if needle in message for rule in rules if rule.pattern.search(message)
-    )
+    hit = [entry for needle, entries in _BY_NEEDLE.items() if needle in message for entry in entries]
+    return tuple(rule for _, rule in sorted(hit, key=itemgetter(0)) if rule.pattern.search(message))
 
 
 def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line]) -> Finding:
@@ -48,10 +48,11 @@ def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line
     rule, groups = _choose(rules, messages[0], text)
     stacks = stack.stacks(messages)
     locks = _locks(messages) if "lock" in rule.traits else ()
-    function = culprit.culprit(rule, groups, stacks, locks)
+    mixed = rule.stack and _FAULT_INJECTION.search(text) is not None
+    function = None if mixed else culprit.culprit(rule, groups, stacks, locks)
     names = culprit.title_names(function)
     corrupted = rule.corrupted or (rule.blame is not Blame.NOBODY and function is None)
-    corrupted = corrupted or (rule.stack and _damaged(messages, stacks, text))
+    corrupted = corrupted or (rule.stack and (mixed or _damaged(messages, stacks)))
     title, alts = _titles(rule, groups, names, stacks)
     if _STAMP_WITHIN.search(messages[0]):
         corrupted = True
@@ -102,11 +103,9 @@ def _locks(messages: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _damaged(messages: Sequence[str], stacks: Sequence[stack.Stack], text: str) -> bool:
+def _damaged(messages: Sequence[str], stacks: Sequence[stack.Stack]) -> bool:
     """Whether the report lacks a stack that it should have, or one that it announces."""
     if not any(_whole(found) for found in stacks):
-        return True
-    if _FAULT_INJECTION.search(text):
         return True
     for index, message in enumerate(messages):
         if stack.announces(message) and not any(stack.frame(after) for after in messages[index + 1 : index + 1 + _STACK_DISTANCE]):

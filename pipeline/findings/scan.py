@@ -191,7 +191,7 @@ class Scanner:
         self._text = self._text or bool(line.message.strip())
         key = line.caller
         current = self._open.get(key)
-        if current is None:
+        if current is None or (current.lines[0].stamped and not line.stamped):
             return
         self._extend(key, current, line)
 

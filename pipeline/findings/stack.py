@@ -56,9 +56,9 @@ def frame(message: str) -> Frame | None:
     text = message.strip()
     if "+0x" not in text and ".c:" not in text and ".h:" not in text and ".S:" not in text and ".rs:" not in text:
         return None
-    if match := _FRAME.match(text):
-        return _frame(match, Role.CALL)
     if " from " in text and (match := _ARM.match(text)):
+        return replace(_frame(match, Role.CALL), function=match["caller"])
+    if match := _FRAME.match(text):
         return _frame(match, Role.CALL)
     if match := _REGS.match(text):
         return _frame(match, Role.REGS)

@@ -47,9 +47,23 @@ _VARIANTS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+# C++ and old Rust: _ZN, then each part of the path with its length before it, then E.
+_MANGLED = re.compile(r"_ZN?K?(?=\d)")
+
+
+def demangle(function: str) -> str:
+    """The name without the compiler's encoding of its path and arguments, if it has one."""
+    match = _MANGLED.match(function)
+    at, parts = match.end() if match else 0, []
+    while match and (length := re.compile(r"\d{1,3}").match(function, at)):
+        at = length.end() + int(length[0])
+        parts.append(function[length.end() : at])
+    return "::".join(parts) if parts and at <= len(function) else function
+
+
 def names(function: str) -> tuple[str, ...]:
     """The names a function is known under: as it stands in the stack first, the one for titles last."""
-    known = [function]
+    known = [demangle(function)]
     for variant, name in _VARIANTS:
         if variant.fullmatch(function):
             known.append(name)

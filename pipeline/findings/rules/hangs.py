@@ -26,7 +26,7 @@ HANGS: tuple[Rule, ...] = (
     Rule(
         name="rcu-stall", needle=" stall", source="kernel/rcu/tree_stall.h:print_cpu_stall, print_other_cpu_stall; kernel/rcu/tree_exp.h:synchronize_rcu_expedited_wait",
         pattern=rx(r"INFO: (?:rcu_\w+|\S+) (?:self-)?detected (?:expedited )?stalls? on"),
-        title="INFO: rcu detected stall in {frame}", alts=_STALL, kind=Kind.HANG, blame=Blame.LOOP, absorbs=rx(r"WARNING: CPU"),
+        title="INFO: rcu detected stall in {frame}", alts=_STALL, kind=Kind.HANG, blame=Blame.STALL, absorbs=rx(r"WARNING: CPU"),
     ),
     Rule(
         name="hung-task", needle=" blocked for more than ", source="kernel/hung_task.c:check_hung_task",

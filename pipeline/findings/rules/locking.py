@@ -13,7 +13,7 @@ _DEADLOCK = tuple(
     Rule(
         name=name, needle=needle, source=f"{_LOCKDEP}:{function}", pattern=rx(_SAYS + needle),
         body=rx(r"^.* is trying to acquire lock|^.*\band this task is already holding|^.*is trying to acquire"),
-        title="possible deadlock in {frame}", kind=Kind.LOCKDEP, blame=Blame.FIRST, traits=frozenset(("lock",)),
+        title="possible deadlock in {frame}", kind=Kind.LOCKDEP, roles=(Role.LOCK, Role.CALL), traits=frozenset(("lock",)),
     )
     for name, needle, function in (
         ("lockdep-circular", "possible circular locking dependency detected", "print_circular_bug_header"),
@@ -76,12 +76,12 @@ LOCKING: tuple[Rule, ...] = (
     Rule(
         name="lockdep-held-at-return-warning", needle="lock held when returning to user space", source=f"{_LOCKDEP}:lockdep_sys_exit",
         pattern=rx(r"WARNING: lock held when returning to user space"),
-        title="WARNING: lock held when returning to user space in {frame}", kind=Kind.LOCKDEP, traits=frozenset(("lock",)),
+        title="WARNING: lock held when returning to user space in {frame}", kind=Kind.LOCKDEP, stack=False, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-held-at-return", needle="lock held when returning to user space", source=f"{_LOCKDEP}:lockdep_sys_exit before 4.11",
         pattern=rx(r"BUG: lock held when returning to user space"),
-        title="BUG: lock held when returning to user space in {frame}", kind=Kind.UNKNOWN, traits=frozenset(("lock",)),
+        title="BUG: lock held when returning to user space in {frame}", kind=Kind.UNKNOWN, stack=False, traits=frozenset(("lock",)),
     ),
     Rule(
         name="lockdep-held-lock-freed", needle="held lock freed", source=f"{_LOCKDEP}:print_freed_lock_bug",

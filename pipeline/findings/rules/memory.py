@@ -55,12 +55,12 @@ _SANITIZERS = (
     ),
     Rule(
         name="kasan-use-after-free-cut", needle="BUG: KASAN:", source=_KASAN,
-        pattern=rx(r"BUG: (?P<text>KASAN: (?:slab-)?use-after-free.*)"),
+        pattern=rx(r"BUG: (?P<text>KASAN: (?:slab-)?use-after-free(?: in (?P<fn>[\w.$]+))?.*)"),
         title="{text}", kind=Kind.KASAN_UAF_READ, corrupted=True, blame=Blame.HEADER,
     ),
     Rule(
         name="kasan-cut", needle="BUG: KASAN", source=_KASAN,
-        pattern=rx(r"BUG: (?P<text>KASAN.*)"), title="{text}", kind=Kind.KASAN_READ, corrupted=True, blame=Blame.HEADER,
+        pattern=rx(r"BUG: (?P<text>KASAN(?:: [a-z-]+ in (?P<fn>[\w.$]+))?.*)"), title="{text}", kind=Kind.KASAN_READ, corrupted=True, blame=Blame.HEADER,
     ),
     Rule(
         name="kmsan-uninit-value", needle="BUG: KMSAN:", source=_KMSAN,
@@ -157,7 +157,7 @@ _ALLOCATORS = (
     ),
     Rule(
         name="slub-track", needle="INFO: ", source="mm/slub.c:print_track before 5.11",
-        pattern=rx(r"^(?:\S+: )?(?P<text>INFO: (?:Allocated|Freed) in \S+ age=\d+ cpu=\d+ pid=\d+)"),
+        pattern=rx(r"^(?:\S+: )?(?P<text>INFO: (?:Allocated|Freed) in (?P<fn>[\w.$]+)\S* age=\d+ cpu=\d+ pid=\d+)"),
         title="{text}", kind=Kind.UNKNOWN, corrupted=True, blame=Blame.HEADER,
     ),
     Rule(

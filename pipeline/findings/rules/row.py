@@ -16,6 +16,7 @@ class Blame(Enum):
     FIRST = "the first frame that is not plumbing"
     HEADER = "the function named in the first line, if it is not plumbing, else FIRST"
     WAITER = "the first frame above the wait itself: who waits, not how"
+    STALL = "LOOP, below the timer interrupt that noticed"
     LOOP = "the frame below the first dispatcher: the loop, not where it happened to be"
     RACE = "the top of each of the two stacks"
     NOBODY = "no frame"
