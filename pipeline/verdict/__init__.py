@@ -1,0 +1,51 @@
+"""Verdicts: whose fault it is, why, and what the answer is worth (docs/verdicts.md)."""
+
+from pipeline.verdict.evidence import prove, read_boot, read_run
+from pipeline.verdict.failures import (
+    CompilerWarning,
+    broken,
+    new_warnings,
+    not_applied,
+    not_built,
+    warning_reason,
+)
+from pipeline.verdict.judge import judge
+from pipeline.verdict.types import (
+    Asked,
+    Blame,
+    Evidence,
+    Outcome,
+    Reason,
+    Start,
+    Trial,
+    Verdict,
+    Why,
+    Worth,
+    combine,
+    rate_bound,
+)
+
+__all__ = [
+    "Asked",
+    "Blame",
+    "CompilerWarning",
+    "Evidence",
+    "Outcome",
+    "Reason",
+    "Start",
+    "Trial",
+    "Verdict",
+    "Why",
+    "Worth",
+    "broken",
+    "combine",
+    "judge",
+    "new_warnings",
+    "not_applied",
+    "not_built",
+    "prove",
+    "rate_bound",
+    "read_boot",
+    "read_run",
+    "warning_reason",
+]

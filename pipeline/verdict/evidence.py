@@ -1,0 +1,67 @@
+"""From raw records to evidence: detectors proved, consoles and KTAP read."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from pipeline import ktap
+from pipeline.declare import Detector
+from pipeline.findings.types import Finding
+from pipeline.run import Boot, Proof, Run
+from pipeline.verdict.types import Start, Trial
+
+Reader = Callable[[str], Sequence[Finding]]
+"""What finds the kernel's reports in a console."""
+
+
+def prove(detectors: Iterable[Detector], console: Sequence[str], files: Mapping[str, str]) -> tuple[Proof, ...]:
+    """Say of each detector whether this guest shows it alive.
+
+    `console` is all of it, from power-on to the end of the run; `files` holds what the agent read in the
+    guest after the run, by path, and lacks what could not be read.
+    """
+    return tuple(_prove(detector, console, files) for detector in detectors)
+
+
+def _prove(detector: Detector, console: Sequence[str], files: Mapping[str, str]) -> Proof:
+    evidence = []
+    if detector.console:
+        seen = _first(detector.console, console)
+        if seen is None:
+            return Proof(detector.name, alive=False, evidence=f"no line of the console matches {detector.console!r}")
+        evidence.append(seen)
+    if detector.file:
+        if detector.file not in files:
+            return Proof(detector.name, alive=False, evidence=f"{detector.file} could not be read in the guest")
+        match = re.search(detector.expect, files[detector.file], re.MULTILINE)
+        if match is None:
+            return Proof(detector.name, alive=False, evidence=f"{detector.file} has nothing like {detector.expect!r}")
+        evidence.append(f"{detector.file}: {match[0].strip() or 'readable'}")
+    if detector.off and (gone := _first(detector.off, console)) is not None:
+        return Proof(detector.name, alive=False, evidence=f"gave up: {gone}")
+    return Proof(detector.name, alive=bool(evidence), evidence="; ".join(evidence))
+
+
+def _first(pattern: str, console: Sequence[str]) -> str | None:
+    return next((line.strip() for line in console if re.search(pattern, line)), None)
+
+
+def read_boot(boot: Boot, find: Reader) -> Start:
+    """Read the reports out of a boot's console."""
+    return Start(boot, _counted(find("\n".join(boot.console))))
+
+
+def read_run(run: Run, find: Reader) -> Trial:
+    """Read the reports out of a run's console and kmemleak file, and its KTAP."""
+    found = _counted(find("\n".join(run.console)))
+    if run.kmemleak is not None and run.kmemleak.count > 0:
+        found += _counted(find(_leak_console(run.kmemleak.text)))
+    return Trial(run, found, ktap.parse(run.ktap))
+
+
+def _counted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(finding for finding in findings if not finding.suppressed)
+
+
+def _leak_console(text: str) -> str:
+    """Put the line that begins a report before each object of kmemleak's file (mm/kmemleak.c:print_unreferenced)."""
+    return re.sub(r"^(?=unreferenced object )", "BUG: memory leak\n", text, flags=re.MULTILINE)

@@ -1,0 +1,151 @@
+"""What was asked for and is not in the evidence: each gap makes a verdict BROKEN, never PASS."""
+
+from collections.abc import Iterator
+
+from pipeline.ktap import Status
+from pipeline.run import Ended, Run
+from pipeline.verdict.sightings import EXIT_BAD_ARGUMENTS, EXIT_SKIPPED
+from pipeline.verdict.types import Asked, Evidence, Outcome, Reason, Trial, Why
+
+_LOST = {
+    Ended.LOST: (Why.LOST, "the guest was lost"),
+    Ended.QEMU_DIED: (Why.LOST, "QEMU died"),
+    Ended.TIMEOUT: (Why.TIMEOUT, "the time was over while the guest still moved"),
+    Ended.FINDING: (Why.LOST, "ended early for a report that the rules do not find"),
+}
+"""Ends that say nothing about the kernel unless a report comes with them."""
+
+
+def skipped(trial: Trial) -> bool:
+    """Whether a program said that it had nothing to do here."""
+    tests = trial.tests.tests
+    return trial.run.ended is Ended.DONE and (
+        bool(trial.tests.skipped)
+        or trial.run.exit_status == EXIT_SKIPPED
+        or (bool(tests) and all(test.status is Status.SKIP for test in tests))
+    )
+
+
+def counts(trial: Trial, asked: Asked) -> bool:
+    """Whether a trial is evidence: it came to its end, was not skipped, and has no gap."""
+    return trial.run.ended is Ended.DONE and not skipped(trial) and not any(of_trial(trial, asked))
+
+
+def _gap(why: Why, text: str, run: Run | None = None, program: str = "", cut: int | None = None) -> Reason:
+    if run is None:
+        return Reason(why, Outcome.BROKEN, title=text, text=text, program=program, cut=cut)
+    kernel = "base" if run.cut == 0 else "patched"
+    return Reason(
+        why,
+        Outcome.BROKEN,
+        title=text,
+        text=f"{kernel}, {run.program}, seed {run.seed}: {text}",
+        cut=run.cut,
+        program=run.program,
+        seed=run.seed,
+        log=run.log,
+    )
+
+
+def of_trial(trial: Trial, asked: Asked) -> Iterator[Reason]:
+    """Yield what is missing in one trial."""
+    run = trial.run
+    if run.ended in _LOST:
+        if not trial.findings:
+            why, text = _LOST[run.ended]
+            yield _gap(why, f"{text}: {run.detail}" if run.detail else text, run)
+        return
+    if run.ended is not Ended.DONE:
+        return
+    yield from _silent_detectors(run, asked)
+    yield from _unsaid(trial)
+    yield from _unread_ledgers(run, asked)
+
+
+def _silent_detectors(run: Run, asked: Asked) -> Iterator[Reason]:
+    proofs = {proof.detector: proof for proof in run.proofs}
+    for name in asked.detectors:
+        if name not in proofs:
+            yield _gap(Why.DETECTOR, f"detector {name} was not looked for", run)
+        elif not proofs[name].alive:
+            yield _gap(Why.DETECTOR, f"detector {name} is not alive: {proofs[name].evidence}", run)
+
+
+def _unsaid(trial: Trial) -> Iterator[Reason]:
+    if trial.run.exit_status is None:
+        yield _gap(Why.KTAP, "the program was not seen to end", trial.run)
+    elif trial.run.exit_status == EXIT_BAD_ARGUMENTS:
+        yield _gap(Why.KTAP, "the program did not take its arguments", trial.run)
+    for problem in trial.tests.problems:
+        yield _gap(Why.KTAP, problem, trial.run)
+    if not trial.tests.tests and not trial.tests.skipped and not trial.tests.problems:
+        yield _gap(Why.KTAP, "not one test", trial.run)
+
+
+def _unread_ledgers(run: Run, asked: Asked) -> Iterator[Reason]:
+    for ledger in run.unread:
+        yield _gap(Why.LEDGER, f"{ledger} could not be read", run)
+    if run.kmemleak is None and asked.kmemleak:
+        yield _gap(Why.LEDGER, "kmemleak was not asked to scan", run)
+    elif run.kmemleak is not None and run.kmemleak.count < 0:
+        yield _gap(Why.LEDGER, f"kmemleak could not be read: {run.kmemleak.text.strip()}", run)
+
+
+def of_base(asked: Asked, base: Evidence) -> Iterator[Reason]:
+    """Yield why the base is nothing to compare with, or less than it should be."""
+    if not any(start.boot.ended is Ended.DONE for start in base.starts):
+        last = base.starts[-1].boot if base.starts else None
+        how = f"the base does not boot: {last.ended.value}; {last.detail}" if last else "the base was not booted"
+        yield _gap(Why.NO_BASE, how.removesuffix("; "), cut=0)
+        return
+    for program in asked.programs:
+        trials = base.of(program)
+        if not trials:
+            yield _gap(Why.NO_BASE, f"{program} was not run on the base", program=program, cut=0)
+        elif all(trial.run.ended in _LOST and not trial.findings for trial in trials):
+            text = f"no trial of {program} on the base came to an end that says anything"
+            yield _gap(Why.NO_BASE, text, program=program, cut=0)
+        for trial in trials:
+            yield from of_trial(trial, asked)
+
+
+def of_patched(asked: Asked, base: Evidence, patched: Evidence, *, failed: bool) -> Iterator[Reason]:
+    """Yield what is missing on the patched kernel; `failed`: something speaks against it, so a short run is no gap."""
+    starts = patched.starts
+    booted = any(start.boot.ended is Ended.DONE for start in starts)
+    if starts and not booted and starts[-1].boot.ended in _LOST and not starts[-1].findings:
+        why, text = _LOST[starts[-1].boot.ended]
+        yield _gap(why, f"patched kernel, boot: {text}; {starts[-1].boot.detail}".removesuffix("; "))
+    for program in asked.programs:
+        trials = patched.of(program)
+        for trial in trials:
+            # A trial with findings has said what it had to say; that its detectors fell silent then is no news.
+            if not (failed and trial.findings):
+                yield from of_trial(trial, asked)
+        if len(trials) < asked.trials and not failed:
+            text = f"{program}: {len(trials)} of {asked.trials} trials were run on the patched kernel"
+            yield _gap(Why.NOT_RUN, text, program=program)
+        elif trials and all(trial.run.ended is not Ended.DONE for trial in trials) and not failed:
+            text = f"no trial of {program} came to its end on the patched kernel"
+            yield _gap(Why.NOT_RUN, text, program=program)
+        yield from _skips(program, base.of(program), trials)
+
+
+def _skips(program: str, base: tuple[Trial, ...], patched: tuple[Trial, ...]) -> Iterator[Reason]:
+    """Yield a test that ran on the base and not here; and, as a remark, a program that skips on both."""
+    ran = {path for trial in base for path, test in trial.tests.flat() if test.status is Status.OK}
+    whole = [trial for trial in patched if skipped(trial)]
+    if whole and not ran:
+        why = whole[0].tests.skipped or "nothing to do here"
+        text = f"{program} is skipped: {why}"
+        yield Reason(Why.SKIPPED, Outcome.SKIP, title=text, text=text, program=program)
+        return
+    if whole:
+        yield _gap(Why.SKIPPED, f"{program} ran on the base and is skipped on the patched kernel", program=program)
+    told = set()
+    for trial in patched:
+        for path, test in trial.tests.flat():
+            if test.status is Status.SKIP and path in ran and path not in told:
+                told.add(path)
+                text = f"{program}: {path} ran on the base and is skipped on the patched kernel"
+                yield _gap(Why.SKIPPED, text, program=program)

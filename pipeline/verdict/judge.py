@@ -1,0 +1,84 @@
+"""Base against patched: the table of docs/verdicts.md, as code."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from pipeline.findings.types import Finding
+from pipeline.verdict import gaps, sightings
+from pipeline.verdict.sightings import Sighting
+from pipeline.verdict.types import (
+    Asked,
+    Blame,
+    Evidence,
+    Outcome,
+    Reason,
+    Verdict,
+    Why,
+    Worth,
+    ordered,
+    worst,
+)
+
+Blamer = Callable[[Finding], Blame | None]
+"""What ties a finding to a patch of the series, where something does."""
+
+
+def nobody(_finding: Finding) -> Blame | None:
+    """Blame no patch."""
+    return None
+
+
+def judge(
+    asked: Asked, base: Evidence, patched: Evidence, *, blame: Blamer = nobody, more: Iterable[Reason] = ()
+) -> Verdict:
+    """Judge the patched kernel by what its base does not show.
+
+    `more` are reasons from before the first boot (new compiler warnings).  What was asked for and is not
+    in the evidence makes the verdict BROKEN; it is PASS only when a program came to its end on both
+    kernels and nothing speaks against it.
+    """
+    early = tuple(more)
+    if not any((base.starts, base.trials, patched.starts, patched.trials)):
+        skip = Reason(Why.NOT_RUN, Outcome.SKIP, title="nothing ran", text="nothing ran")
+        return Verdict(worst((Outcome.SKIP, *(x.outcome for x in early))), ordered((*early, skip)))
+    fresh, known = _compared(base, patched)
+    on_base = tuple(gaps.of_base(asked, base))
+    missing = (*on_base, *gaps.of_patched(asked, base, patched, failed=bool(fresh)))
+    told = tuple(_comparable(x.told(blame(x.finding) if x.finding else None), on_base) for x in fresh)
+    reasons = ordered((*early, *told, *missing))
+    worth = tuple(row for row in (_worth(program, asked, patched) for program in asked.programs) if row.trials)
+    proved = Outcome.PASS if worth else Outcome.SKIP
+    outcome = worst((proved, *(x.outcome for x in reasons if x.outcome is not Outcome.SKIP)))
+    return Verdict(outcome, reasons, tuple(replace(x.reason, outcome=Outcome.PASS) for x in known), worth)
+
+
+def _compared(base: Evidence, patched: Evidence) -> tuple[list[Sighting], list[Sighting]]:
+    """Part what the patched kernel shows into what is new and what the base shows too."""
+    on_base = sightings.everything(base)
+    fresh: list[Sighting] = []
+    known: list[Sighting] = []
+    for source in sightings.sources(patched):
+        new = [x for x in source.things if not any(x.same(y) for y in on_base)]
+        for thing in source.things:
+            sightings.add(fresh if thing in new else known, thing)
+        # A panic that follows a new report is that report's; one that follows only known reports, or
+        # none, is a reason of its own unless the base ends so too.
+        if source.end is not None and any(source.end.same(y) for y in on_base):
+            sightings.add(known, source.end)
+        elif source.end is not None and not new:
+            sightings.add(fresh, source.end)
+    return fresh, known
+
+
+def _comparable(reason: Reason, on_base: tuple[Reason, ...]) -> Reason:
+    """Take the vote from a reason whose base was not seen: nobody knows whether the base shows it too."""
+    holes = [x for x in on_base if x.why is Why.NO_BASE and x.program in {"", reason.program}]
+    if not holes:
+        return reason
+    return replace(reason, outcome=Outcome.BROKEN, text=f"{reason.text}; not comparable: {holes[0].title}")
+
+
+def _worth(program: str, asked: Asked, patched: Evidence) -> Worth:
+    trials = [trial for trial in patched.of(program) if gaps.counts(trial, asked)]
+    cycles = [x.run.cycles if x.run.cycles is not None else int(x.tests.figure("cycles") or 0) for x in trials]
+    return Worth(program, len(trials), sum(trial.run.seconds for trial in trials), sum(cycles))
