@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+/* cgroup v2, by open folders: a path is walked once and not again for every file. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <unistd.h>
+
+#include "gt.h"
+
+int gt_cgroup_make(int parent, const char *name, bool inner)
+{
+	int fd, error;
+
+	if (mkdirat(parent, name, 0755))
+		return -errno;
+	fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	error = inner ? gt_write(fd, "cgroup.subtree_control", "+memory") : 0;
+	if (!error)
+		return fd;
+	close(fd);
+	unlinkat(parent, name, AT_REMOVEDIR);
+	return error;
+}
+
+int gt_cgroup_enter(int parent, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", name);
+	return gt_write(parent, path, "0");
+}
+
+int gt_cgroup_remove(int parent, const char *name)
+{
+	double until = 0;
+
+	while (unlinkat(parent, name, AT_REMOVEDIR)) {
+		if (errno == ENOENT)
+			return 0;
+		if (errno != EBUSY)
+			return -errno;
+		if (!until)
+			until = gt_now() + 1.0;
+		if (gt_now() > until)
+			return -EBUSY;
+		gt_sleep(0.005);
+	}
+	return 0;
+}
+
+int gt_cgroup_remove_below(int parent)
+{
+	int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int error = 0;
+
+	if (!folder)
+		return -errno;
+	while ((entry = readdir(folder))) {
+		int child, bad;
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		child = openat(parent, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (child >= 0) {
+			gt_cgroup_remove_below(child);
+			close(child);
+		}
+		bad = gt_cgroup_remove(parent, entry->d_name);
+		if (bad)
+			error = bad;
+	}
+	closedir(folder);
+	return error;
+}
+
+static long long dying(int cgroup)
+{
+	long long cgroups = gt_read_key(cgroup, "cgroup.stat", "nr_dying_descendants");
+	/* Only newer kernels count csses that outlive their cgroup (or its subtree_control). */
+	long long csses = gt_read_key(cgroup, "cgroup.stat", "nr_dying_subsys_memory");
+
+	if (cgroups < 0)
+		return cgroups;
+	return csses > cgroups ? csses : cgroups;
+}
+
+/*
+ * A swapped page of a dead memcg pins it, and so does its slot after the page was freed, for as long as
+ * it waits in a CPU's cache of slots (mm/swap_slots.c), which only swapoff empties.
+ */
+static void drain_swap(void)
+{
+	char text[1024], *line = text;
+
+	if (gt_read(AT_FDCWD, "/proc/swaps", text, sizeof(text)) < 0)
+		return;
+	while ((line = strchr(line, '\n')) && line[1] == '/') {
+		char device[128];
+
+		line++;
+		if (sscanf(line, "%127s", device) != 1)
+			continue;
+		if (swapoff(device) || swapon(device, 0))
+			gt_note("swap on %s cannot be drained: %s", device, strerror(errno));
+	}
+}
+
+bool gt_cgroup_drain(int cgroup, double seconds)
+{
+	double until = gt_now() + seconds;
+	long long left;
+
+	gt_write(cgroup, "memory.reclaim", "64M");
+	drain_swap();
+	for (;;) {
+		/* In one go there may be less than this to reclaim: EAGAIN says so, and is fine. */
+		gt_write(cgroup, "memory.reclaim", "64M");
+		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "3");
+		left = dying(cgroup);
+		if (left <= 0 || gt_now() > until)
+			break;
+		/* Release and free are two work items with a grace period between them. */
+		gt_sleep(0.1);
+	}
+	if (left > 0)
+		gt_note("%lld memcgs still dying after %.0f s", left, seconds);
+	if (left < 0)
+		gt_note("cgroup.stat cannot be read: %s", strerror((int)-left));
+	return left == 0;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Library of the guest's programs: a program is one constant, main() is ours.
+ *
+ * A program defines `const struct gt_program gt_program` and nothing else that is not static.  Its
+ * workers are processes (memory is charged by process, not by thread), each pinned to a CPU, each with
+ * a stream of random numbers of its own, all of them taken from --seed.  A worker calls its role's cycle
+ * until the budget is used up.  Then what was made is put away (settle) and the checks are asked.
+ *
+ * What comes out is KTAP version 1 (Documentation/dev-tools/ktap.rst), the plan first:
+ *
+ *	KTAP version 1
+ *	1..5
+ *	# program=memcg_churn seed=1 budget=20 workers=4
+ *	ok 1 setup
+ *	ok 2 cycles_ran
+ *	ok 3 workers_ended
+ *	...
+ *	# cycles=1234 per_second=61.7
+ *	# <figure>=<n>
+ *
+ * Exit status: 0 all ok, 1 something was not, 2 bad arguments, 4 skipped (as in kselftest).
+ */
+#ifndef GT_H
+#define GT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define GT_ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
+#define GT_FIGURES	16	/* most figures a program may have */
+
+/* --- a program ---------------------------------------------------------- */
+
+/* State of xoshiro256**. */
+struct gt_random {
+	uint64_t s[4];
+};
+
+/* One worker process. */
+struct gt_worker {
+	unsigned int index;	/* among all workers */
+	unsigned int rank;	/* among the workers of its role */
+	unsigned int cpu;	/* it is pinned here */
+	struct gt_random random;
+	void *own;		/* the role's own data */
+};
+
+/* What a kind of worker does.  Roles are dealt to the workers in turn. */
+struct gt_role {
+	const char *name;
+	void (*begin)(struct gt_worker *w);	/* in the worker, before its first cycle; may be NULL */
+	void (*cycle)(struct gt_worker *w);	/* again and again, until the budget is used up */
+	void (*end)(struct gt_worker *w);	/* in the worker, after its last cycle; may be NULL */
+};
+
+/* A statement about the kernel once everything has been put away. */
+struct gt_check {
+	const char *name;
+	bool (*holds)(void);	/* says why not with gt_note() */
+};
+
+struct gt_program {
+	const char *name;
+	const char *stresses;			/* one line: the kernel path */
+	const char *const *figures;		/* names of the counters, ended by NULL */
+	bool (*setup)(void);			/* says what is missing with gt_note() */
+	const struct gt_role *roles;		/* ended by a role without a name */
+	void (*settle)(void);			/* after the workers: put away what they left */
+	const struct gt_check *checks;		/* ended by a check without a name */
+	void (*teardown)(void);
+};
+
+extern const struct gt_program gt_program;
+
+/* --- the run ------------------------------------------------------------ */
+
+/* Whether the budget is used up: a cycle that loops looks at it. */
+bool gt_over(void);
+/* Seconds on the monotonic clock. */
+double gt_now(void);
+void gt_sleep(double seconds);
+/* A cycle is over: what per_second counts, and the agent's sign of progress. */
+void gt_cycles(uint64_t n);
+/* Add to a figure, an index into gt_program.figures. */
+void gt_count(unsigned int figure, uint64_t n);
+uint64_t gt_figure(unsigned int figure);
+/* The number of workers of this run. */
+unsigned int gt_workers(void);
+/* A KTAP diagnostic line. */
+void gt_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, and the program ends: for what cannot go on (in a worker: workers_ended is then not ok). */
+void gt_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* --- random numbers ------------------------------------------------------ */
+
+/* Stream number `stream` of `seed`; streams of one seed have nothing in common. */
+void gt_random_seed(struct gt_random *r, uint64_t seed, uint64_t stream);
+uint64_t gt_random_u64(struct gt_random *r);
+/* Evenly from 0 to n - 1; n must not be 0. */
+uint32_t gt_random_below(struct gt_random *r, uint32_t n);
+/* True once in n. */
+bool gt_random_one_in(struct gt_random *r, uint32_t n);
+
+/* --- files ---------------------------------------------------------------- */
+
+/* All of these return 0 or a count, or -errno. */
+int gt_write(int dir, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int gt_read(int dir, const char *path, char *text, size_t size);
+/* A file that holds one number. */
+long long gt_read_number(int dir, const char *path);
+/* The number after `key` in a file of "key number" lines (memory.stat, cgroup.stat, memory.events). */
+long long gt_read_key(int dir, const char *path, const char *key);
+/* A folder and all below it; what is not there is no error. */
+int gt_remove_all(int dir, const char *path);
+
+/* --- cgroup v2 -------------------------------------------------------------- */
+
+/* The program's own cgroup, an open folder: empty, with the memory controller on for what is made below. */
+int gt_cgroup(void);
+/* Make a cgroup below `parent`, with memory on for its children if it is to have any. */
+int gt_cgroup_make(int parent, const char *name, bool inner);
+/* Move this process. */
+int gt_cgroup_enter(int parent, const char *name);
+/* rmdir; a process that is on its way out keeps a cgroup busy for a moment, so try for a second. */
+int gt_cgroup_remove(int parent, const char *name);
+/* The same for all that is below. */
+int gt_cgroup_remove_below(int parent);
+/*
+ * Give back all that pins dead memcgs below `cgroup` (page cache of theirs, swapped pages, cached
+ * dentries and inodes, charges cached by CPU) until none is left or `seconds` are over; true if none is left.
+ */
+bool gt_cgroup_drain(int cgroup, double seconds);
+
+#endif
