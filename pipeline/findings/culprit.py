@@ -30,7 +30,7 @@ _DISPATCH = re.compile(
     r"|process_one_work|process_scheduled_works|worker_thread|kthread|ret_from_fork\w*|kthread_worker_fn|smpboot_thread_fn"
     r"|_*do_softirq\w*|handle_softirqs|call_timer_fn|expire_timers|_*run_timers?|run_timer_softirq|_*run_timer_base|_*run_hrtimer|_*hrtimer_run_queues|hrtimer_interrupt|tasklet_action\w*|_*tasklet_\w*action\w*"
     r"|net_rx_action|napi_poll|_*napi_poll|_*netif_receive_skb\w*|netif_receive_skb\w*|process_backlog|rcu_do_batch|rcu_core|_*rcu_process_callbacks|irq_work_run\w*|irq_work_single"
-    r"|task_work_run|_*fput|get_signal|do_group_exit|exit_mmap|mmput"
+    r"|task_work_run|_*fput|get_signal|exit_mmap|mmput"
     r"|rtnetlink_rcv\w*|netlink_rcv_skb|genl_rcv\w*|genl_family_rcv_msg\w*"
     r"|vfs_(ioctl|read|write|readv|writev|fsync\w*|iter_\w+)|_*vfs_(read|write)|do_vfs_ioctl|do_(iter_\w+|readv\w*|writev|loop_readv_writev)|new_sync_(read|write)|call_(read|write)_iter|file_ioctl"
     r"|\w*compat_\w*ioctl|compat_blkdev_ioctl|blkdev_ioctl|block_ioctl|call_mmap|mmap_region|_*mmap_region|_*do_fault|do_fault\w*|do_page_fault|handle_mm_fault|_*handle_mm_fault"
@@ -44,16 +44,21 @@ _BROAD_ENTRY = re.compile(
 
 # Sources that every subsystem goes through: a file among these is blamed only when there is no other.
 _COMMON_SOURCE = re.compile(
-    r"include/|lib/|mm/(?:k|slab|slub|slob|util|vmalloc|page_alloc|memory|usercopy|percpu|mempool|maccess|dmapool|gup|vmstat|shuffle|page_owner|debug|filemap)|kernel/(?:rcu|locking|sched|time|printk|panic|workqueue|softirq|smp|kthread|entry|exit|fork|kcov|trace|events|futex|irq|signal|stop_machine|hung_task|watchdog|bpf/(?:verifier|core))"
-    r"|arch/[^/]+/(?:include|lib|entry|mm/(?:fault|physaddr|extable)|kernel/(?:traps|stacktrace|unwind|dumpstack|apic|nmi|process|entry|irq|vmlinux|head|syscall|debug-monitors))|net/core/(?:sock|skbuff|dev|datagram|stream|request_sock|neighbour|dst|net_namespace|rtnetlink|scm|sysctl_net_core)|net/socket|net/netlink/af_netlink|fs/(?:read_write|ioctl|open|proc/(?:generic|inode|proc_sysctl)|namei|namespace|super|inode|dcache|file|file_table|splice|sysfs|kernfs|seq_file|exec|block_dev|buffer|sync|fs_context|select|libfs|notify|drop_caches|fsopen|d_path)|drivers/(?:base/|usb/core/|char/(?:random|mem))|security/(?:security|commoncap)|sound/core|crypto/(?:api|algapi)|ipc/|block/"
+    r"include/|lib/|mm/(?:k[acmf]|slab|slub|slob|util|vmalloc|page_alloc|memory|usercopy|percpu|mempool|maccess|dmapool|truncate|page_owner|debug|filemap|sparse)|kernel/(?:rcu|locking|sched|time|printk|panic|workqueue|softirq|smp|kthread|entry|exit|fork|kcov|trace|irq|signal|stop_machine|hung_task|watchdog|kcsan|stacktrace)"
+    r"|arch/[^/]+/(?:include|lib|entry|mm/(?:fault|physaddr|extable)|kernel/(?:traps|stacktrace|unwind|dumpstack|apic|nmi|process|entry|irq|vmlinux|head|syscall|debug-monitors))|net/core/(?:sock|skbuff|datagram|stream|dev|net_namespace|rtnetlink\.c.*rtnetlink_rcv)\.|net/socket|net/netlink/|fs/(?:read_write|ioctl|open|namei|namespace|super|inode|file|file_table|splice|seq_file|sysfs|kernfs)(?:\.|/)|drivers/(?:base/|usb/core/|clocksource/|irqchip/)|security/security"
 )
 
 
+# Not even then: these only hand on, print or check.
+_NEVER_GUILTY = re.compile(r"include/|lib/|mm/(?:k[acmf]|slab|slub)|kernel/(?:locking|rcu|printk|panic|entry|time)|arch/[^/]+/(?:include|lib|entry)|.*\.S$")
+
+
 def frames_of(stacks: Sequence[Stack], *roles: Role) -> Iterator[Frame]:
-    """The frames of the stacks with one of these roles, those of registers among them."""
-    for stack in stacks:
-        if stack.role in roles:
-            yield from stack.frames
+    """The frames of the stacks with these roles, one role after the other, with those of registers."""
+    for role in roles:
+        for stack in stacks:
+            if stack.role is role:
+                yield from stack.frames
 
 
 def culprit(rule: Rule, groups: Mapping[str, str | None], stacks: Sequence[Stack], locks: Sequence[str]) -> str | None:
@@ -178,11 +183,17 @@ def _race(stacks: Sequence[Stack], groups: Mapping[str, str | None]) -> str | No
     return " / ".join(found[:2]) or None
 
 
-def guilty_file(frames: Sequence[Frame]) -> str | None:
+def guilty_file(rule: Rule, stacks: Sequence[Stack]) -> str | None:
     """The source file to blame: the first that is not one everybody goes through."""
-    for frame in frames:
-        if frame.file and frame.trusted and not _COMMON_SOURCE.match(frame.file.removeprefix("./")):
-            return frame.file.removeprefix("./")
+    frames = [frame for frame in frames_of(stacks, *rule.roles, Role.LOCK) if frame.trusted]
+    if rule.blame is Blame.STALL:
+        ticks = [index for index, frame in enumerate(frames) if _TICK.fullmatch(base(frame.function))]
+        frames = frames[ticks[0] + 1 :] if ticks else frames
+    files = [frame.file.removeprefix("./") for frame in frames if frame.file]
+    for common in (_COMMON_SOURCE, _NEVER_GUILTY):
+        for file in files:
+            if not common.match(file):
+                return file
     return None
 
 

@@ -29,6 +29,8 @@ _STAMP_WITHIN = re.compile(r"\[ *\d+\.\d{6}\]")
 _FAULT_INJECTION = re.compile(r"^ *(?:\[<[0-9a-f]+>\] )?should_fail(?:slab|_ex)?\+0x", re.MULTILINE)
 # How many lines after an announced stack may pass before its first frame.
 _STACK_DISTANCE = 20
+# A buffer of the network is asked for by who calls these.
+_BUFFER = re.compile(r"_*(?:alloc_skb|netdev_alloc_skb|napi_alloc_skb|sock_alloc_send|build_skb|skb_copy|pskb_copy)\w*|sk_\w*alloc\w*")
 
 _BY_NEEDLE: dict[str, list[tuple[int, Rule]]] = defaultdict(list)
 for _index, _rule in enumerate(RULES):
@@ -67,7 +69,7 @@ def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line
         end_line=lines[-1].number + 1,
         corrupted=corrupted,
         frame=names[-1] if function else None,
-        guilty_file=culprit.guilty_file([frame for found in stacks if found.role in (Role.AUX, Role.CALL) for frame in found.frames]),
+        guilty_file=culprit.guilty_file(rule, stacks),
         report="\n".join(_text([*before, *lines])),
         executor=Executor(int(executor[1]), int(executor[2])) if executor else None,
         frames=frames,
@@ -86,7 +88,7 @@ def _choose(rules: Sequence[Rule], head: str, text: str) -> tuple[Rule, dict[str
 
 
 def _titles(rule: Rule, groups: dict[str, str | None], names: Sequence[str], stacks: Sequence[stack.Stack]) -> tuple[str, tuple[str, ...]]:
-    origin = next((f.function for s in stacks if s.role is Role.ALLOC for f in s.frames if f.trusted and not culprit.is_plumbing(culprit.base(f.function))), culprit.NOBODY)
+    origin = next((f.function for s in stacks if s.role is Role.ALLOC for f in s.frames if f.trusted and not _BUFFER.fullmatch(f.function) and not culprit.is_plumbing(culprit.base(f.function))), culprit.NOBODY)
     made = [
         normalise(template.format_map({**groups, "frame": name, "origin": origin}))
         for name in reversed(names)

@@ -67,6 +67,12 @@ def frame(message: str) -> Frame | None:
     return None
 
 
+def _callee(message: str) -> Frame | None:
+    """The function a 32-bit ARM trace begins with: all others are named as the caller of the one before."""
+    match = _ARM.match(message.strip()) if " from " in message else None
+    return Frame(match["function"], offset=0) if match else None
+
+
 def _frame(match: re.Match[str], role: Role) -> Frame:
     found = match.groupdict()
     return Frame(
@@ -108,6 +114,8 @@ def _stacks(messages: Sequence[str]) -> Iterator[Stack]:
     for index, message in enumerate(messages):
         found = frame(message)
         if found is not None:
+            if (callee := _callee(message)) and all(held.role is Role.REGS for held in frames):
+                frames.append(replace(callee, role=role))
             frames.append(found if found.role is Role.REGS else replace(found, role=role))
             continue
         begun = marker(message)

@@ -13,7 +13,7 @@ _DEADLOCK = tuple(
     Rule(
         name=name, needle=needle, source=f"{_LOCKDEP}:{function}", pattern=rx(_SAYS + needle),
         body=rx(r"^.* is trying to acquire lock|^.*\band this task is already holding|^.*is trying to acquire"),
-        title="possible deadlock in {frame}", kind=Kind.LOCKDEP, roles=(Role.LOCK, Role.CALL), traits=frozenset(("lock",)),
+        title="possible deadlock in {frame}", kind=Kind.LOCKDEP, roles=(Role.CALL, Role.LOCK), traits=frozenset(("lock",)),
     )
     for name, needle, function in (
         ("lockdep-circular", "possible circular locking dependency detected", "print_circular_bug_header"),

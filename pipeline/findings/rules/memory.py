@@ -143,7 +143,7 @@ _SANITIZERS = (
 _ALLOCATORS = (
     Rule(
         name="kmemleak", needle="BUG: memory leak", source="mm/kmemleak.c:print_unreferenced, as the program that reads debugfs prints it",
-        pattern=rx(r"BUG: memory leak"), title="memory leak in {frame}", kind=Kind.LEAK, roles=(Role.ALLOC,),
+        pattern=rx(r"BUG: memory leak"), title="memory leak in {frame}", kind=Kind.LEAK, roles=(Role.ALLOC,), skip=rx(r"sget_userns|usb_alloc_urb"),
     ),
     Rule(
         name="slub-object-already-free", needle="BUG ", source="mm/slub.c:slab_bug, free_consistency_checks",
