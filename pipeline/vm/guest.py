@@ -6,7 +6,6 @@ machine took to boot.
 """
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pipeline.declare import Detector, Program
 from pipeline.findings import Scanner
 from pipeline.progress import Progress
 from pipeline.run import Ended, Line, Proof, Scan
+from pipeline.verdict.evidence import prove
 from pipeline.vm.agent import Agent, Message
 from pipeline.vm.qemu import Power, Qemu
 
@@ -167,7 +167,7 @@ class Guest:
         return begun and (not self._scanner.pending or time.monotonic() - self._said > SETTLE)
 
     def wait_ready(self, progress: Progress) -> Message:
-        """Wait for the agent's first word; raise GoneError when it cannot come any more."""
+        """Wait until the agent is ready; raise GoneError when that cannot be any more."""
         while True:
             message = self._pump()
             if message is not None and message.word == "ready":
@@ -183,7 +183,7 @@ class Guest:
         output: list[str] = []
         cycles = 0
         moved = began
-        known = self._found
+        known, complaints = self._found, len(self.errors)
         watchdog = budget * 2 + 60
         limit = proc.Deadline.after(watchdog * 2 + self._limits.silence)
 
@@ -211,7 +211,7 @@ class Guest:
                 if self._report_since(known):
                     self._agent.send("stop", ident)
                     return outcome(Ended.FINDING, "a report stood on the console")
-                if self.errors and not output and not cycles:
+                if len(self.errors) > complaints:
                     return outcome(Ended.LOST, self.errors[-1])
                 if now - self._heard > self._limits.silence:
                     raise self._hang(f"no word from the guest for {now - self._heard:.0f} s")
@@ -255,22 +255,9 @@ class Guest:
 
     def prove(self, detectors: Sequence[Detector]) -> tuple[Proof, ...]:
         """See each detector alive: in what it said on the console, and in what its file says now."""
-        console = "\n".join(line.text for line in self.console)
-        return tuple(self._prove(detector, console) for detector in detectors)
-
-    def _prove(self, detector: Detector, console: str) -> Proof:
-        if detector.console and not re.search(detector.console, console):
-            return Proof(detector.name, alive=False, evidence="it did not announce itself on the console")
-        if detector.off and (match := re.search(detector.off, console)):
-            return Proof(detector.name, alive=False, evidence=f"it gave up: {match.group(0)}")
-        if not detector.file:
-            return Proof(detector.name, alive=True, evidence="announced on the console")
-        text = self.read(detector.file)
-        if text is None:
-            return Proof(detector.name, alive=False, evidence=f"{detector.file} cannot be read")
-        if not re.search(detector.expect, text, re.MULTILINE):
-            return Proof(detector.name, alive=False, evidence=f"{detector.file} does not say {detector.expect}")
-        return Proof(detector.name, alive=True, evidence=detector.file)
+        files = {detector.file: self.read(detector.file) for detector in detectors if detector.file}
+        console = [line.text for line in self.console]
+        return prove(detectors, console, {path: text for path, text in files.items() if text is not None})
 
     def finish(self) -> None:
         """Power off, unless the guest has ended already."""

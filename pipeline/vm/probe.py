@@ -29,7 +29,6 @@ class Probe:
 
 def boots(accel: Accel, kernel: Path, folder: Path, seconds: float) -> str:
     """Boot `kernel` until its banner shows; return an empty string, or what was seen instead."""
-
     # The probe ends before the kernel looks into it; QEMU only refuses to map an empty file.
     initrd = folder / "nothing.cpio"
     folder.mkdir(parents=True, exist_ok=True)

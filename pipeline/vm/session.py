@@ -132,12 +132,15 @@ def _outcome(run: Run) -> str:
 
 def _wait(guest: Guest, boot: Boot, progress: Progress) -> Boot:
     """Wait for the agent and say how the boot went."""
+    progress.begin(f"{label(boot.cut)}: boot", NOMINAL_BOOT)
     try:
         ready = guest.wait_ready(progress)
     except GoneError as gone:
         ended, detail, release = gone.ended, gone.detail, ""
     else:
-        ended, detail, release = Ended.DONE, "", ready.fields[0] if ready.fields else ""
+        # What the agent could not set up; a program that needs it will say so too.
+        ended, detail, release = Ended.DONE, "; ".join(guest.errors), ready.fields[0] if ready.fields else ""
+    progress.end(detail or f"ready, Linux {release} on {boot.accel.value}")
     lines = tuple(line.text for line in guest.console)
     return replace(boot, ended=ended, detail=detail, release=release, console=lines, seconds=guest.age)
 
