@@ -1,0 +1,18 @@
+"""Kernel trees: where the sources come from, the series applied to them, work trees to build in."""
+
+from pipeline.tree.apply import Cut, cuts
+from pipeline.tree.load import load_series, series_from_range
+from pipeline.tree.source import Source, changed_paths, open_source, show
+from pipeline.tree.worktree import checkout
+
+__all__ = [
+    "Cut",
+    "Source",
+    "changed_paths",
+    "checkout",
+    "cuts",
+    "load_series",
+    "open_source",
+    "series_from_range",
+    "show",
+]

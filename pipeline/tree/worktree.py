@@ -1,0 +1,39 @@
+"""A work tree folder of kpv's own, moved from commit to commit with the fewest files written.
+
+The index stands beside the folder, not in it: the kernel's build looks for ``.git`` to name a version
+(scripts/setlocalversion), and without one two trees of equal content give equal kernels.
+"""
+
+from pathlib import Path
+
+from pipeline.errors import InfraError
+from pipeline.tree import git
+from pipeline.tree.source import Source
+
+
+def checkout(source: Source, commit: str, folder: Path) -> None:
+    """Make `folder` hold exactly `commit`, made if need be; only files that differ are written.
+
+    What was changed or added in the folder is lost, and so is what a killed checkout left.  The caller
+    holds the lock of the folder.  Raises InfraError when the disk does not take it.
+    """
+    index = index_of(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the folder for sources cannot be made: {error.strerror}"
+        raise InfraError(message, where=str(folder)) from error
+    Path(f"{index}.lock").unlink(missing_ok=True)
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
+    where = ("-C", str(folder))
+    done = git.ask(source.repo, *where, "read-tree", "--reset", "-u", commit, env=env)
+    if not done.ok:
+        # Once more from nothing: an index that another git wrote, or that the disk lost, must not stop us.
+        index.unlink(missing_ok=True)
+        git.run(source.repo, *where, "read-tree", "--reset", "-u", commit, env=env)
+    git.run(source.repo, *where, "clean", "-ffdxq", env=env)
+
+
+def index_of(folder: Path) -> Path:
+    """Return where the index of a work tree folder stands; it goes when the folder goes."""
+    return folder.with_name(f"{folder.name}.index")
