@@ -2,12 +2,10 @@
 
 from pipeline.verdict.evidence import prove, read_boot, read_run
 from pipeline.verdict.failures import (
-    CompilerWarning,
     broken,
-    new_warnings,
     not_applied,
     not_built,
-    warning_reason,
+    warning,
 )
 from pipeline.verdict.judge import judge
 from pipeline.verdict.types import (
@@ -28,7 +26,6 @@ from pipeline.verdict.types import (
 __all__ = [
     "Asked",
     "Blame",
-    "CompilerWarning",
     "Evidence",
     "Outcome",
     "Reason",
@@ -40,12 +37,11 @@ __all__ = [
     "broken",
     "combine",
     "judge",
-    "new_warnings",
     "not_applied",
     "not_built",
     "prove",
     "rate_bound",
     "read_boot",
     "read_run",
-    "warning_reason",
+    "warning",
 ]

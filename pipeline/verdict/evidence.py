@@ -1,16 +1,13 @@
 """From raw records to evidence: detectors proved, consoles and KTAP read."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline import ktap
 from pipeline.declare import Detector
-from pipeline.findings.types import Finding
+from pipeline.findings import Finding, scan
 from pipeline.run import Boot, Proof, Run
 from pipeline.verdict.types import Start, Trial
-
-Reader = Callable[[str], Sequence[Finding]]
-"""What finds the kernel's reports in a console."""
 
 
 def prove(detectors: Iterable[Detector], console: Sequence[str], files: Mapping[str, str]) -> tuple[Proof, ...]:
@@ -45,21 +42,21 @@ def _first(pattern: str, console: Sequence[str]) -> str | None:
     return next((line.strip() for line in console if re.search(pattern, line)), None)
 
 
-def read_boot(boot: Boot, find: Reader) -> Start:
-    """Read the reports out of a boot's console."""
-    return Start(boot, _counted(find("\n".join(boot.console))))
+def read_boot(boot: Boot) -> Start:
+    """Read the kernel's reports out of a boot's console."""
+    return Start(boot, _reports("\n".join(boot.console)))
 
 
-def read_run(run: Run, find: Reader) -> Trial:
-    """Read the reports out of a run's console and kmemleak file, and its KTAP."""
-    found = _counted(find("\n".join(run.console)))
+def read_run(run: Run) -> Trial:
+    """Read the kernel's reports out of a run's console and kmemleak file, and the program's KTAP."""
+    found = _reports("\n".join(run.console))
     if run.kmemleak is not None and run.kmemleak.count > 0:
-        found += _counted(find(_leak_console(run.kmemleak.text)))
+        found += _reports(_leak_console(run.kmemleak.text))
     return Trial(run, found, ktap.parse(run.ktap))
 
 
-def _counted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(finding for finding in findings if not finding.suppressed)
+def _reports(console: str) -> tuple[Finding, ...]:
+    return tuple(finding for finding in scan(console.encode("utf-8", "replace")) if not finding.suppressed)
 
 
 def _leak_console(text: str) -> str:

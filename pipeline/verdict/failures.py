@@ -1,20 +1,7 @@
 """Verdicts on a series that never came to run: it does not apply, does not build, or warns."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from pipeline.errors import BuildError, PipelineError, TreeError
 from pipeline.verdict.types import Outcome, Reason, Verdict, Why
-
-
-@dataclass(frozen=True, slots=True)
-class CompilerWarning:
-    """A warning of the compiler; `text` without place, so that moved code warns the same."""
-
-    file: str
-    line: int
-    text: str
 
 
 def not_applied(error: TreeError) -> Verdict:
@@ -59,29 +46,21 @@ def broken(error: PipelineError) -> Verdict:
     return Verdict(Outcome.BROKEN, (reason,))
 
 
-def new_warnings(base: Sequence[CompilerWarning], patched: Sequence[CompilerWarning]) -> tuple[CompilerWarning, ...]:
-    """Return the warnings that the patched build has more of than the base; line numbers do not count."""
-    budget = Counter((x.file, x.text) for x in base)
-    new = []
-    for warning in patched:
-        what = warning.file, warning.text
-        if budget[what]:
-            budget[what] -= 1
-        else:
-            new.append(warning)
-    return tuple(new)
+def warning(*, file: str, line: int, text: str, detail: str, cut: int, patch: str = "") -> Reason:
+    """Return the reason that a compiler warning is which the base does not give: FAIL.
 
-
-def warning_reason(warning: CompilerWarning, *, cut: int, patch: str = "", patch_number: int | None = None) -> Reason:
-    """Return the reason a new warning is: FAIL, naming the file and, when it is known, the patch."""
+    `cut` is the first that gives it, `patch` the label of the patch that makes that cut; both may be left
+    at the whole series when nobody looked further.
+    """
+    place = f"{file}:{line}" if line else file
     return Reason(
         Why.WARNING,
         Outcome.FAIL,
-        title=f"{warning.file}: {warning.text}",
-        text=f"{warning.file}:{warning.line}: {warning.text}",
+        title=f"{file}: {text}",
+        text=f"{place}: {text}" if place else text,
         cut=cut,
         patch=patch,
-        patch_number=patch_number,
-        file=warning.file,
-        line=warning.line,
+        patch_number=cut if patch else None,
+        file=file,
+        report=detail,
     )

@@ -59,7 +59,7 @@ def of_trial(trial: Trial, asked: Asked) -> Iterator[Reason]:
         return
     yield from _silent_detectors(run, asked)
     yield from _unsaid(trial)
-    yield from _unread_ledgers(run, asked)
+    yield from _unread_ledgers(run)
 
 
 def _silent_detectors(run: Run, asked: Asked) -> Iterator[Reason]:
@@ -82,13 +82,19 @@ def _unsaid(trial: Trial) -> Iterator[Reason]:
         yield _gap(Why.KTAP, "not one test", trial.run)
 
 
-def _unread_ledgers(run: Run, asked: Asked) -> Iterator[Reason]:
-    for ledger in run.unread:
-        yield _gap(Why.LEDGER, f"{ledger} could not be read", run)
-    if run.kmemleak is None and asked.kmemleak:
-        yield _gap(Why.LEDGER, "kmemleak was not asked to scan", run)
-    elif run.kmemleak is not None and run.kmemleak.count < 0:
+def _unread_ledgers(run: Run) -> Iterator[Reason]:
+    if run.kmemleak is not None and run.kmemleak.count < 0:
         yield _gap(Why.LEDGER, f"kmemleak could not be read: {run.kmemleak.text.strip()}", run)
+    for ledger in run.unread:
+        if ledger != "kmemleak" or run.kmemleak is None:
+            yield _gap(Why.LEDGER, f"{ledger} could not be read", run)
+
+
+def _unscanned(asked: Asked, kernel: str, trials: tuple[Trial, ...]) -> Iterator[Reason]:
+    """Yield a gap when kmemleak was to scan a guest that came to its end and nobody asked it."""
+    ended = trials and all(trial.run.ended is Ended.DONE for trial in trials)
+    if asked.kmemleak and ended and all(trial.run.kmemleak is None for trial in trials):
+        yield _gap(Why.LEDGER, f"kmemleak was not asked to scan on the {kernel} kernel")
 
 
 def of_base(asked: Asked, base: Evidence) -> Iterator[Reason]:
@@ -107,6 +113,7 @@ def of_base(asked: Asked, base: Evidence) -> Iterator[Reason]:
             yield _gap(Why.NO_BASE, text, program=program, cut=0)
         for trial in trials:
             yield from of_trial(trial, asked)
+    yield from _unscanned(asked, "base", base.trials)
 
 
 def of_patched(asked: Asked, base: Evidence, patched: Evidence, *, failed: bool) -> Iterator[Reason]:
@@ -119,9 +126,8 @@ def of_patched(asked: Asked, base: Evidence, patched: Evidence, *, failed: bool)
     for program in asked.programs:
         trials = patched.of(program)
         for trial in trials:
-            # A trial with findings has said what it had to say; that its detectors fell silent then is no news.
-            if not (failed and trial.findings):
-                yield from of_trial(trial, asked)
+            # A guest that broke down cannot prove its detectors any more, and need not: one has spoken.
+            yield from (gap for gap in of_trial(trial, asked) if not (failed and gap.why is Why.DETECTOR))
         if len(trials) < asked.trials and not failed:
             text = f"{program}: {len(trials)} of {asked.trials} trials were run on the patched kernel"
             yield _gap(Why.NOT_RUN, text, program=program)
@@ -129,6 +135,7 @@ def of_patched(asked: Asked, base: Evidence, patched: Evidence, *, failed: bool)
             text = f"no trial of {program} came to its end on the patched kernel"
             yield _gap(Why.NOT_RUN, text, program=program)
         yield from _skips(program, base.of(program), trials)
+    yield from _unscanned(asked, "patched", patched.trials)
 
 
 def _skips(program: str, base: tuple[Trial, ...], patched: tuple[Trial, ...]) -> Iterator[Reason]:

@@ -148,7 +148,7 @@ class Asked:
     """What was asked for: it is checked against what was got.
 
     `trials` of each program on the patched kernel; `detectors` are the names every guest has to prove
-    alive; `kmemleak` says that a scan follows every trial.
+    alive; `kmemleak` says that a scan follows the last trial in a guest.
     """
 
     programs: tuple[str, ...]
