@@ -1,0 +1,223 @@
+"""The main job, read from top to bottom in `run_job`: a series in, a verdict on real kernels out."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipeline import blame, guest, kernel, tree, verdict
+from pipeline.declare import Profile, Program
+from pipeline.errors import InfraError, TreeError
+from pipeline.guest import GuestImage
+from pipeline.kbuild import CompileError
+from pipeline.kconfig import Kconfig
+from pipeline.kernel import KernelImage
+from pipeline.machine import Accel, Machine
+from pipeline.matrix import Trial, plan
+from pipeline.progress import Progress
+from pipeline.results import Results
+from pipeline.run import Ended
+from pipeline.series import Series
+from pipeline.store import Store
+from pipeline.tree import Cut, Source
+from pipeline.verdict import Evidence, Reason, Verdict
+from pipeline.vm import probe
+from pipeline.vm.probe import Probe
+from pipeline.vm.session import Setting, session
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be validated, with every name already looked up; `accel` None is for kpv to find out."""
+
+    kernel: str
+    base: str | None
+    series: Series
+    profile: Profile
+    kconfig: Kconfig
+    machine: Machine
+    programs: tuple[Program, ...]
+    trials: int
+    seed: int
+    budget: int | None
+    jobs: int
+    accel: Accel | None
+    every_cut: bool = False
+
+    @property
+    def plan(self) -> tuple[Trial, ...]:
+        """The trials, the same for base and patched kernel."""
+        return plan(self.programs, self.trials, self.seed, self.budget)
+
+
+@dataclass(slots=True)
+class Job:
+    """What is known so far of one run.
+
+    The only record here that grows: a run that is interrupted is told from what it had reached.
+    """
+
+    request: Request
+    source: Source | None = None
+    cuts: tuple[Cut, ...] = ()
+    images: dict[int, KernelImage] = field(default_factory=dict)
+    guest: GuestImage | None = None
+    probe: Probe | None = None
+    base: Evidence = field(default_factory=Evidence)
+    patched: Evidence = field(default_factory=Evidence)
+    verdict: Verdict = field(default_factory=lambda: verdict.broken(InfraError("nothing was run")))
+    stages: list[tuple[str, float]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note how long a stage takes, and until it is over, that the run ended in it."""
+        self.verdict = verdict.broken(InfraError(f"interrupted while it was at the stage: {name}"))
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages.append((name, time.monotonic() - began))
+
+
+def run_job(job: Job, store: Store, results: Results, progress: Progress) -> None:
+    """Take a series to its verdict, which stands in `job` whatever ends the run.
+
+    Only the user's mistakes (UserError) and an interrupt get out of it.
+    """
+    request = job.request
+    try:
+        with job.stage("source"):
+            job.source = tree.open_source(store, request.kernel, request.base, progress)
+        with job.stage("apply"):
+            job.cuts = tree.cuts(store, job.source, request.series)
+        with job.stage("guest"):
+            job.guest = guest.build_guest(store, request.programs, with_shell=False, progress=progress)
+        with job.stage("build"):
+            build(job, store, results, progress)
+        with job.stage("accelerator"):
+            job.probe = accelerator(job, store, results, progress)
+        with job.stage("base"):
+            job.base = observe(job, 0, results, progress)
+        with job.stage("patched"):
+            job.patched = observe(job, request.series.total, results, progress)
+        job.verdict = judge(job)
+    except TreeError as error:
+        job.verdict = verdict.not_applied(error)
+    except CompileError as error:
+        job.verdict = not_built(job, error, store, progress)
+    except InfraError as error:
+        job.verdict = verdict.broken(error)
+
+
+def look(job: Job, store: Store, results: Results, progress: Progress) -> Evidence:
+    """Build and run the last cut alone: what `kpv boot` shows; errors are the caller's to tell."""
+    request = job.request
+    job.source = tree.open_source(store, request.kernel, request.base, progress)
+    job.cuts = tree.cuts(store, job.source, request.series)[-1:]
+    job.guest = guest.build_guest(store, request.programs, with_shell=False, progress=progress)
+    build(job, store, results, progress)
+    job.probe = accelerator(job, store, results, progress)
+    return observe(job, request.series.total, results, progress)
+
+
+def build(job: Job, store: Store, results: Results, progress: Progress) -> None:
+    """Build the base, the whole series, and the cuts between them when each was asked for."""
+    assert job.source is not None
+    request = job.request
+    wanted = job.cuts if request.every_cut else dict.fromkeys((job.cuts[0], job.cuts[-1]))
+    for cut in wanted:
+        image = kernel.build(
+            store, job.source, cut, request.kconfig, request.profile, jobs=request.jobs, progress=progress
+        )
+        job.images[cut.index] = image
+        results.keep(image.log, f"build/cut-{cut.index}.log")
+        results.keep(image.config_text_path, f"build/cut-{cut.index}.config")
+
+
+def not_built(job: Job, error: CompileError, store: Store, progress: Progress) -> Verdict:
+    """Find the patch that the build breaks at; the base itself may be to blame."""
+    if 0 not in job.images or job.source is None:
+        return verdict.not_built(error, cut=0)
+    request = job.request
+    try:
+        found = kernel.first_broken_cut(
+            store, job.source, job.cuts, request.kconfig, request.profile, error, jobs=request.jobs, progress=progress
+        )
+    except InfraError as trouble:
+        return verdict.broken(trouble)
+    label = found.cut.patch.label if found.cut.patch else ""
+    return verdict.not_built(found.error, cut=found.cut.index, patch=label)
+
+
+def accelerator(job: Job, store: Store, results: Results, progress: Progress) -> Probe:
+    """Return what the user asked for, or what was found out by booting."""
+    if job.request.accel is not None:
+        return Probe(job.request.accel, "asked for")
+    progress.begin("accelerator", probe.SECONDS)
+    found = probe.remembered(store, next(iter(job.images.values())).bzimage, results.folder / "probe")
+    progress.end(f"{found.accel.value}: {found.why}")
+    return found
+
+
+def observe(job: Job, cut: int, results: Results, progress: Progress) -> Evidence:
+    """Boot the kernel of `cut` and run the plan in it, booting afresh after whatever ends a guest."""
+    assert job.guest is not None
+    assert job.probe is not None
+    image = job.images[cut]
+    setting = Setting(
+        cut=cut,
+        kernel=image.key,
+        bzimage=image.bzimage,
+        guest=job.guest.key,
+        initramfs=job.guest.initramfs,
+        machine=job.request.machine,
+        accel=job.probe.accel,
+        profile=job.request.profile,
+    )
+    left = job.request.plan
+    evidence = Evidence()
+    while left:
+        name = f"boot-{cut}.{len(evidence.starts) + 1}"
+        found = session(setting, left, results.folder / name, progress)
+        start = verdict.read_boot(found.boot)
+        trials = tuple(verdict.read_run(run) for run in found.runs)
+        evidence = Evidence((*evidence.starts, start), (*evidence.trials, *trials))
+        if found.boot.ended is not Ended.DONE:
+            break
+        left = left[len(found.runs) :]
+    return evidence
+
+
+def judge(job: Job) -> Verdict:
+    """Hold the patched kernel against the base."""
+    request = job.request
+    asked = verdict.Asked(
+        programs=tuple(program.name for program in request.programs),
+        trials=request.trials,
+        detectors=tuple(detector.name for detector in request.profile.detectors),
+    )
+    return verdict.judge(asked, job.base, job.patched, blame=blame.blamer(request.series), more=new_warnings(job))
+
+
+def new_warnings(job: Job) -> tuple[Reason, ...]:
+    """Return a reason for each compiler warning that the series adds, with the first built cut that gives it."""
+    last = job.cuts[-1]
+    added = kernel.added_warnings(job.images[0], job.images[last.index])
+    rows = []
+    for warning in added:
+        giving = (i for i in sorted(job.images) if i and warning in kernel.added_warnings(job.images[0], job.images[i]))
+        first = next(giving, last.index)
+        # Only a cut whose predecessor was built too convicts a patch.
+        sure = first == 1 or first - 1 in job.images
+        patch = job.cuts[first].patch
+        rows.append(
+            verdict.warning(
+                file=warning.file,
+                line=warning.line,
+                text=warning.text,
+                detail=warning.detail,
+                cut=first,
+                patch=patch.label if patch and sure else "",
+            )
+        )
+    return tuple(rows)
