@@ -31,15 +31,15 @@ _DISPATCH = re.compile(
     r"|_*do_softirq\w*|handle_softirqs|call_timer_fn|expire_timers|_*run_timers?|run_timer_softirq|_*run_timer_base|_*run_hrtimer|_*hrtimer_run_queues|hrtimer_interrupt|tasklet_action\w*|_*tasklet_\w*action\w*"
     r"|net_rx_action|napi_poll|_*napi_poll|_*netif_receive_skb\w*|netif_receive_skb\w*|process_backlog|rcu_do_batch|rcu_core|_*rcu_process_callbacks|irq_work_run\w*|irq_work_single"
     r"|task_work_run|_*fput|get_signal|exit_mmap|mmput"
-    r"|rtnetlink_rcv\w*|netlink_rcv_skb|genl_rcv\w*|genl_family_rcv_msg\w*"
+    r"|\w*netlink_rcv\w*|netlink_dump|genl_rcv\w*|genl_family_rcv_msg\w*"
     r"|vfs_(ioctl|read|write|readv|writev|fsync\w*|iter_\w+)|_*vfs_(read|write)|do_vfs_ioctl|do_(iter_\w+|readv\w*|writev|loop_readv_writev)|new_sync_(read|write)|call_(read|write)_iter|file_ioctl"
     r"|\w*compat_\w*ioctl|compat_blkdev_ioctl|blkdev_ioctl|block_ioctl|call_mmap|mmap_region|_*mmap_region|_*do_fault|do_fault\w*|do_page_fault|handle_mm_fault|_*handle_mm_fault"
-    r"|sock_(sendmsg|recvmsg|read_iter|write_iter|ioctl|do_ioctl|sendmsg_nosec)\w*|_*sock_(sendmsg|release)\w*|___?_?sys_(sendmsg|recvmsg)|_*sys_(sendmsg|recvmsg|sendto|connect|setsockopt|getsockopt|bind|accept4?|socket\w*)|sock_common_setsockopt|do_sock_setsockopt"
+    r"|sock_(sendmsg|recvmsg|read_iter|write_iter|ioctl|do_ioctl|sendmsg_nosec)\w*|_*sock_(sendmsg|release)\w*|sock_common_setsockopt|do_sock_setsockopt"
     r"|(?:__se_|__do_|__x64_|__arm64_|__ia32_)?(?:compat_)?(?:sys|SyS|SYSC|compat_SyS)_\w+|_*__(x64|arm64|ia32|riscv)_(compat_)?sys_\w+|ksys_\w+",
 )
 # Entries that say nothing: whatever a program does with a file or a socket goes through them.
 _BROAD_ENTRY = re.compile(
-    r"(?:__se_|__do_|__x64_|__arm64_|__ia32_)?(?:compat_)?(?:sys|SyS|SYSC|compat_SyS|ksys)_(?:ioctl|readv?|writev?|p?(?:read|write)(?:64|v2?)?|send(?:to|msg|mmsg)?|recv(?:from|msg)?|connect|setsockopt|getsockopt|bind|accept4?|socketcall|mmap\w*|mount|close|exit_group_|sendfile\w*|splice|keyctl|bpf|fsmount|dup2)"
+    r"(?:__se_|__do_|__x64_|__arm64_|__ia32_)?(?:compat_)?(?:sys|SyS|SYSC|compat_SyS|ksys)_(?:ioctl|p?(?:read|write)(?:64|v2?)?|connect|setsockopt|getsockopt|socketcall|mmap\w*)"
 )
 
 # Sources that every subsystem goes through: a file among these is blamed only when there is no other.
@@ -137,7 +137,7 @@ def _stall(stacks: Sequence[Stack], _: Sequence[str]) -> str | None:
 
 def _below(names: Sequence[str]) -> str | None:
     """The frame below the first dispatcher, the first frame if there is none."""
-    names = [name for name in names if not _STALL_NOISE.fullmatch(name)]
+    names = [name for name in names if not _STALL_NOISE.fullmatch(name) and (_DISPATCH.fullmatch(name) or not is_plumbing(name))]
     below = None
     for name in names:
         if _SMP_CALL.fullmatch(name):
@@ -161,7 +161,7 @@ _SMP_CALL = re.compile(r"smp_call_function_\w+")
 _SYSCALL = re.compile(r"(?:__se_|__do_|__x64_|__arm64_|__ia32_)?(?:compat_)?(?:sys|SyS|SYSC|compat_SyS)_\w+")
 # How the stall was noticed: the timer interrupt and the printing of the stack itself.
 _STALL_NOISE = re.compile(
-    r"_*dump_stack\w*|nmi_\w+|_*nmi_\w+|arch_trigger_\w+|trigger_\w+|rcu_(?:dump|check|pending|sched_clock|kick|print|exp|gp|stall|is_cpu)\w*|print_\w*stall\w*|check_cpu_stall|_*rcu_pending|update_process_times|tick_\w+|_*hrtimer_\w+|hrtimer_\w+|local_apic_\w+|_*sysvec_\w+|sysvec_\w+|asm_sysvec_\w+|smp_apic_\w+|apic_timer_\w+|_*run_hrtimer|show_\w+|sched_show_task|dump_\w+|watchdog_\w+|_*smp_apic_\w+|.*_interrupt|handle_\w*irq\w*|_*handle_domain_irq|gic_\w+|arch_timer_\w+|el1_irq|el1h_\w+|el1_interrupt|.*panic.*|smp_\w+_interrupt|_*irq_\w+|irq_\w+|do_IRQ|common_interrupt|ret_from_intr|__schedule|schedule\w*|preempt_schedule\w*|_*raw_\w+|do_interrupt_handler|handle_percpu_\w+|generic_handle_\w+|call_on_irq_stack|do_raw_\w+|queued_\w+|lock_\w+|__sanitizer_\w+"
+    r"_*dump_stack\w*|nmi_\w+|_*nmi_\w+|arch_trigger_\w+|trigger_\w+|rcu_(?:dump|check|pending|sched_clock|kick|print|exp|gp|stall|is_cpu)\w*|print_\w*stall\w*|check_cpu_stall|_*rcu_pending|update_process_times|tick_\w+|_*hrtimer_\w+|hrtimer_\w+|local_apic_\w+|_*sysvec_\w+|sysvec_\w+|asm_sysvec_\w+|smp_apic_\w+|apic_timer_\w+|_*run_hrtimer|show_\w+|sched_show_task|dump_\w+|watchdog_\w+|_*smp_apic_\w+|.*_interrupt|handle_\w*irq\w*|_*handle_domain_irq|gic_\w+|arch_timer_\w+|el1_irq|el1h_\w+|el1_interrupt|.*panic.*|smp_\w+_interrupt|_*irq_\w+|irq_\w+|do_IRQ|common_interrupt|ret_from_intr|__schedule|schedule\w*|preempt_schedule\w*|_*raw_\w+|do_interrupt_handler|handle_percpu_\w+|generic_handle_\w+|call_on_irq_stack|do_raw_\w+|queued_\w+|lock_(?:acquire|release)|__sanitizer_\w+"
 )
 
 _PICK: dict[Blame, Callable[[Sequence[Stack], Sequence[str]], str | None]] = {
@@ -172,7 +172,9 @@ _PICK: dict[Blame, Callable[[Sequence[Stack], Sequence[str]], str | None]] = {
 
 
 def _race(stacks: Sequence[Stack], groups: Mapping[str, str | None]) -> str | None:
-    tops = [groups[key] for key in ("fn", "other") if groups.get(key)]
+    if groups.get("other"):
+        return " / ".join(sorted(base(groups[key] or "") for key in ("fn", "other")))
+    tops = [groups["fn"]]
     from_stacks = []
     for stack in stacks:
         if stack.role is Role.OTHER:

@@ -43,8 +43,11 @@ def openers(message: str) -> tuple[Rule, ...]:
     return tuple(rule for _, rule in sorted(hit, key=itemgetter(0)) if rule.pattern.search(message))
 
 
-def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line]) -> Finding:
-    """The finding that these lines are. The first line is the one that names the problem."""
+def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line], *, cut: bool = False) -> Finding:
+    """The finding that these lines are. The first line is the one that names the problem.
+
+    ``cut`` says that another report of the same task began before this one had ended.
+    """
     messages = [line.message for line in lines]
     text = "\n".join(messages)
     rule, groups = _choose(rules, messages[0], text)
@@ -54,9 +57,9 @@ def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line
     function = None if mixed else culprit.culprit(rule, groups, stacks, locks)
     names = culprit.title_names(function)
     corrupted = rule.corrupted or (rule.blame is not Blame.NOBODY and function is None)
-    corrupted = corrupted or (rule.stack and (mixed or _damaged(messages, stacks)))
+    corrupted = corrupted or (rule.stack and (mixed or _damaged(rule, messages, stacks)))
     title, alts = _titles(rule, groups, names, stacks)
-    if _STAMP_WITHIN.search(messages[0]):
+    if _STAMP_WITHIN.search(messages[0]) or (cut and "framed" in rule.traits):
         corrupted = True
     frames = tuple(frame for found in stacks for frame in found.frames)
     executor = _EXECUTOR.search(text)
@@ -90,7 +93,7 @@ def _choose(rules: Sequence[Rule], head: str, text: str) -> tuple[Rule, dict[str
 def _titles(rule: Rule, groups: dict[str, str | None], names: Sequence[str], stacks: Sequence[stack.Stack]) -> tuple[str, tuple[str, ...]]:
     origin = next((f.function for s in stacks if s.role is Role.ALLOC for f in s.frames if f.trusted and not _BUFFER.fullmatch(f.function) and not culprit.is_plumbing(culprit.base(f.function))), culprit.NOBODY)
     made = [
-        normalise(template.format_map({**groups, "frame": name, "origin": origin}))
+        normalise(template.format_map({**{key: value or "" for key, value in groups.items()}, "frame": name, "origin": origin}))
         for name in reversed(names)
         for template in (rule.title, *rule.alts)
     ]
@@ -105,14 +108,25 @@ def _locks(messages: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _damaged(messages: Sequence[str], stacks: Sequence[stack.Stack]) -> bool:
+def _damaged(rule: Rule, messages: Sequence[str], stacks: Sequence[stack.Stack]) -> bool:
     """Whether the report lacks a stack that it should have, or one that it announces."""
     if not any(_whole(found) for found in stacks):
         return True
+    # A hang shows the stacks of other tasks and CPUs too: only the first has to be there.
+    several = rule.blame in (Blame.WAITER, Blame.LOOP, Blame.STALL)
+    promised: int | None = None
     for index, message in enumerate(messages):
-        if stack.announces(message) and not any(stack.frame(after) for after in messages[index + 1 : index + 1 + _STACK_DISTANCE]):
+        if stack.frame(message):
+            if several:
+                return False
+            promised = None
+        elif promised is not None and index - promised > _STACK_DISTANCE:
             return True
-    return False
+        elif stack.announces(message):
+            if promised is not None:
+                return True
+            promised = index
+    return promised is not None
 
 
 def _whole(found: stack.Stack) -> bool:

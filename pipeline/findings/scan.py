@@ -254,7 +254,7 @@ class Scanner:
 
     def _begin(self, rules: tuple[Rule, ...], line: Line) -> None:
         if line.caller in self._open:
-            self._finish(line.caller)
+            self._finish(line.caller, cut=True)
         first = line.number - len(self._before)
         before = tuple(
             old for old in (parse(raw, first + index) for index, raw in enumerate(self._before)) if old.caller == line.caller and old.stamped == line.stamped
@@ -262,10 +262,10 @@ class Scanner:
         self._open[line.caller] = _Open(rules, [line], before, line.number)
         self._trouble = line.number
 
-    def _finish(self, key: str | None) -> None:
+    def _finish(self, key: str | None, *, cut: bool = False) -> None:
         current = self._open.pop(key)
         self._trouble = current.alive
-        self._done.append(report.assemble(current.rules, current.lines[: current.kept], current.before))
+        self._done.append(report.assemble(current.rules, current.lines[: current.kept], current.before, cut=cut))
 
 
 def scan(data: bytes) -> list[Finding]:

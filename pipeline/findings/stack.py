@@ -38,7 +38,7 @@ _MARKERS: tuple[tuple[Role, re.Pattern[str]], ...] = (
     (Role.CALL, re.compile(r".*\b(?:Call [Tt]race:|Backtrace: ?$|stack backtrace:?|[Cc]all [Tt]race \(|CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm:|NMI backtrace for cpu|Sending NMI|task:\S+ +state:)")),
 )
 _MARK_NEEDLE = re.compile(r"[Ll]located|[Ff]reed|created at|disabled at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace|CPU: |NMI|task:|last|the |stamp|which|call_rcu")
-_TRACE = re.compile(r"[Cc]all [Tt]race:?|Backtrace:|backtrace(?: \(|:)|Allocated:|Allocated by|Freed:|Freed by")
+_TRACE = re.compile(r"[Cc]all [Tt]race:|Backtrace:|^ *backtrace(?: \(|:)|Allocated:|Allocated by|Freed:|Freed by")
 
 
 @dataclass(frozen=True, slots=True)

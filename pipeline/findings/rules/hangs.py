@@ -16,7 +16,7 @@ HANGS: tuple[Rule, ...] = (
     Rule(
         name="hard-lockup", needle="hard LOCKUP", source="kernel/watchdog.c:watchdog_hardlockup_check",
         pattern=rx(r"[Ww]atchdog(?:: CPU\d+: Watchdog)? detected hard LOCKUP on cpu"),
-        title="BUG: hard lockup in {frame}", alts=_STALL, kind=Kind.HANG, blame=Blame.LOOP,
+        title="BUG: hard lockup in {frame}", alts=(*_STALL, "kernel panic: Hard LOCKUP"), kind=Kind.HANG, blame=Blame.LOOP,
     ),
     Rule(
         name="workqueue-lockup", needle="BUG: workqueue lockup", source="kernel/workqueue.c:wq_watchdog_timer_fn",

@@ -9,6 +9,9 @@ _LOCKDEP = "kernel/locking/lockdep.c"
 # "[ INFO: text ]" and "[ BUG: text ]" until 4.11, "WARNING: text" since.
 _SAYS = r"(?:\[ *(?:INFO|BUG|WARNING): |(?:INFO|BUG|WARNING): )"
 
+# Wrappers around one lock: the bug is in who takes it.
+_TAKES_LOCK = rx(r"\w*_(?:un)?lock(?:_\w+)?")
+
 _DEADLOCK = tuple(
     Rule(
         name=name, needle=needle, source=f"{_LOCKDEP}:{function}", pattern=rx(_SAYS + needle),
@@ -121,12 +124,12 @@ LOCKING: tuple[Rule, ...] = (
     Rule(
         name="spinlock-debug", needle=" on CPU#", source="kernel/locking/spinlock_debug.c:spin_dump",
         pattern=rx(r"BUG: (?P<bug>spinlock (?:lockup suspected|already unlocked|recursion|bad magic|wrong owner|wrong CPU|cpu recursion|trylock failure on UP|uninitialized)) on CPU"),
-        title="BUG: {bug} in {frame}", kind=Kind.LOCKDEP,
+        title="BUG: {bug} in {frame}", kind=Kind.LOCKDEP, skip=_TAKES_LOCK,
     ),
     Rule(
         name="rwlock-debug", needle=" on CPU#", source="kernel/locking/spinlock_debug.c:rwlock_bug",
         pattern=rx(r"BUG: (?P<bug>rw-?lock (?:lockup|already unlocked|recursion|bad magic|wrong owner|wrong CPU|cpu recursion|trylock failure on UP|uninitialized)) on CPU"),
-        title="BUG: {bug} in {frame}", kind=Kind.LOCKDEP,
+        title="BUG: {bug} in {frame}", kind=Kind.LOCKDEP, skip=_TAKES_LOCK,
     ),
     Rule(
         name="sleeping-in-atomic", needle="sleeping function called from invalid context", source="kernel/sched/core.c:__might_resched",

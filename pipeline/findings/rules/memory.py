@@ -9,79 +9,95 @@ _BAD_ACCESS = ("bad-access in {frame}",)
 _KASAN = "mm/kasan/report.c:print_error_description"
 _KFENCE = "mm/kfence/report.c:kfence_report_error"
 _KMSAN = "mm/kmsan/report.c:kmsan_report"
+# Between two lines of "=": one that another report cuts off is damaged.
+_FRAMED = frozenset(("framed",))
 _READ = rx(r"^ *Read (?:of size \d+|at addr )")
 _WRITE = rx(r"^ *Write (?:of size \d+|at addr )")
 
 _SANITIZERS = (
     Rule(
         name="kasan-use-after-free-read", needle="BUG: KASAN:", source=_KASAN,
-        pattern=rx(r"BUG: KASAN: (?P<bug>(?:slab-|vmalloc-)?use-after-free) in (?P<fn>[\w.$]+)"), body=_READ,
+        pattern=rx(r"BUG: KASAN: (?P<bug>(?:slab-|vmalloc-)?use-after-free) (?:in (?P<fn>[\w.$]+)|on address)"), body=_READ,
         title="KASAN: {bug} Read in {frame}", alts=_BAD_ACCESS, kind=Kind.KASAN_UAF_READ,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-use-after-free-write", needle="BUG: KASAN:", source=_KASAN,
-        pattern=rx(r"BUG: KASAN: (?P<bug>(?:slab-|vmalloc-)?use-after-free) in (?P<fn>[\w.$]+)"), body=_WRITE,
+        pattern=rx(r"BUG: KASAN: (?P<bug>(?:slab-|vmalloc-)?use-after-free) (?:in (?P<fn>[\w.$]+)|on address)"), body=_WRITE,
         title="KASAN: {bug} Write in {frame}", alts=_BAD_ACCESS, kind=Kind.KASAN_UAF_WRITE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-invalid-free", needle="BUG: KASAN:", source="mm/kasan/report.c:kasan_report_invalid_free",
         pattern=rx(r"BUG: KASAN: (?:double-free or invalid-free|invalid-free|double-free) in (?P<fn>[\w.$]+)"),
         title="KASAN: invalid-free in {frame}", alts=("invalid-free in {frame}",), kind=Kind.KASAN_INVALID_FREE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-null-ptr-deref-read", needle="BUG: KASAN:", source=_KASAN,
         pattern=rx(r"BUG: KASAN: null-ptr-deref in (?P<fn>[\w.$]+)"), body=_READ,
         title="KASAN: null-ptr-deref Read in {frame}", alts=_BAD_ACCESS, kind=Kind.KASAN_NULL_READ,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-null-ptr-deref-write", needle="BUG: KASAN:", source=_KASAN,
         pattern=rx(r"BUG: KASAN: null-ptr-deref in (?P<fn>[\w.$]+)"), body=_WRITE,
         title="KASAN: null-ptr-deref Write in {frame}", alts=_BAD_ACCESS, kind=Kind.KASAN_NULL_WRITE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-null-ptr-deref-on-address", needle="BUG: KASAN:", source="mm/kasan/report.c before 4.9",
         pattern=rx(r"BUG: KASAN: null-ptr-deref on address"), body=rx(r"^ *(?P<access>Read|Write) of size \d+"),
         title="KASAN: null-ptr-deref {access}", kind=Kind.KASAN_NULL_READ, blame=Blame.NOBODY,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-read", needle="BUG: KASAN:", source=_KASAN,
         pattern=rx(r"BUG: KASAN: (?P<bug>[a-z][a-z-]+) (?:in (?P<fn>[\w.$]+)|on address)"), body=_READ,
         title="KASAN: {bug} Read in {frame}", alts=_BAD_ACCESS, kind=Kind.KASAN_READ,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-write", needle="BUG: KASAN:", source=_KASAN,
         pattern=rx(r"BUG: KASAN: (?P<bug>[a-z][a-z-]+) (?:in (?P<fn>[\w.$]+)|on address)"), body=_WRITE,
         title="KASAN: {bug} Write in {frame}", alts=_BAD_ACCESS, kind=Kind.KASAN_WRITE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-use-after-free-cut", needle="BUG: KASAN:", source=_KASAN,
         pattern=rx(r"BUG: (?P<text>KASAN: (?:slab-)?use-after-free(?: in (?P<fn>[\w.$]+))?.*)"),
         title="{text}", kind=Kind.KASAN_UAF_READ, corrupted=True, blame=Blame.HEADER,
+        traits=_FRAMED,
     ),
     Rule(
         name="kasan-cut", needle="BUG: KASAN", source=_KASAN,
         pattern=rx(r"BUG: (?P<text>KASAN(?:: [a-z-]+ in (?P<fn>[\w.$]+))?.*)"), title="{text}", kind=Kind.KASAN_READ, corrupted=True, blame=Blame.HEADER,
+        traits=_FRAMED,
     ),
     Rule(
         name="kmsan-uninit-value", needle="BUG: KMSAN:", source=_KMSAN,
         pattern=rx(r"BUG: KMSAN: uninit-value in (?P<fn>[\w.$]+)"),
         title="KMSAN: uninit-value in {frame}", alts=_BAD_ACCESS, kind=Kind.KMSAN_UNINIT,
+        traits=_FRAMED,
     ),
     Rule(
         name="kmsan-use-after-free", needle="BUG: KMSAN:", source=_KMSAN,
         pattern=rx(r"BUG: KMSAN: use-after-free in (?P<fn>[\w.$]+)"),
         title="KMSAN: use-after-free in {frame}", alts=_BAD_ACCESS, kind=Kind.KMSAN_UAF_READ,
+        traits=_FRAMED,
     ),
     Rule(
         name="kmsan-usb-infoleak", needle="BUG: KMSAN:", source=_KMSAN,
         pattern=rx(r"BUG: KMSAN: (?P<bug>kernel-usb-infoleak(?:-after-free)?) in (?P<fn>[\w.$]+)"),
         title="KMSAN: {bug} in {frame}", alts=("KMSAN origin in {origin}",), kind=Kind.KMSAN_INFO_LEAK,
         skip=rx(r"usb_submit_urb|usb_start_wait_urb|usb_(?:bulk|control|interrupt)_msg"),
+        traits=_FRAMED,
     ),
     Rule(
         name="kmsan-infoleak", needle="BUG: KMSAN:", source=_KMSAN,
         pattern=rx(r"BUG: KMSAN: (?P<bug>kernel-infoleak(?:-after-free)?) in (?P<fn>[\w.$]+)"),
         title="KMSAN: {bug} in {frame}", alts=_BAD_ACCESS, kind=Kind.KMSAN_INFO_LEAK,
+        traits=_FRAMED,
     ),
     Rule(
         name="kcsan-assert", needle="BUG: KCSAN:", source="kernel/kcsan/report.c:print_report",
@@ -97,31 +113,37 @@ _SANITIZERS = (
         name="kfence-use-after-free-read", needle="BUG: KFENCE:", source=_KFENCE,
         pattern=rx(r"BUG: KFENCE: use-after-free read in (?P<fn>[\w.$]+)"),
         title="KFENCE: use-after-free read in {frame}", alts=_BAD_ACCESS, kind=Kind.KFENCE_UAF_READ,
+        traits=_FRAMED,
     ),
     Rule(
         name="kfence-use-after-free-write", needle="BUG: KFENCE:", source=_KFENCE,
         pattern=rx(r"BUG: KFENCE: use-after-free write in (?P<fn>[\w.$]+)"),
         title="KFENCE: use-after-free write in {frame}", alts=_BAD_ACCESS, kind=Kind.KFENCE_UAF_WRITE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kfence-read", needle="BUG: KFENCE:", source=_KFENCE,
         pattern=rx(r"BUG: KFENCE: (?P<bug>out-of-bounds|invalid) read in (?P<fn>[\w.$]+)"),
         title="KFENCE: {bug} read in {frame}", alts=_BAD_ACCESS, kind=Kind.KFENCE_READ,
+        traits=_FRAMED,
     ),
     Rule(
         name="kfence-write", needle="BUG: KFENCE:", source=_KFENCE,
         pattern=rx(r"BUG: KFENCE: (?P<bug>out-of-bounds|invalid) write in (?P<fn>[\w.$]+)"),
         title="KFENCE: {bug} write in {frame}", alts=_BAD_ACCESS, kind=Kind.KFENCE_WRITE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kfence-invalid-free", needle="BUG: KFENCE:", source=_KFENCE,
         pattern=rx(r"BUG: KFENCE: invalid free in (?P<fn>[\w.$]+)"),
         title="KFENCE: invalid free in {frame}", alts=("invalid-free in {frame}",), kind=Kind.KFENCE_INVALID_FREE,
+        traits=_FRAMED,
     ),
     Rule(
         name="kfence-memory-corruption", needle="BUG: KFENCE:", source=_KFENCE,
         pattern=rx(r"BUG: KFENCE: memory corruption in (?P<fn>[\w.$]+)"),
         title="KFENCE: memory corruption in {frame}", kind=Kind.KFENCE_CORRUPTION,
+        traits=_FRAMED,
     ),
     Rule(
         name="ubsan-undefined", needle="UBSAN: Undefined behaviour", source="lib/ubsan.c:ubsan_prologue before 5.6",
@@ -143,7 +165,7 @@ _SANITIZERS = (
 _ALLOCATORS = (
     Rule(
         name="kmemleak", needle="BUG: memory leak", source="mm/kmemleak.c:print_unreferenced, as the program that reads debugfs prints it",
-        pattern=rx(r"BUG: memory leak"), title="memory leak in {frame}", kind=Kind.LEAK, roles=(Role.ALLOC,), skip=rx(r"sget_userns|usb_alloc_urb"),
+        pattern=rx(r"BUG: memory leak"), title="memory leak in {frame}", kind=Kind.LEAK, roles=(Role.ALLOC,), skip=rx(r"sget_userns|usb_alloc_urb|radix_tree_node_alloc|_*radix_tree_\w+|idr_\w+|ida_\w+"),
     ),
     Rule(
         name="slub-object-already-free", needle="BUG ", source="mm/slub.c:slab_bug, free_consistency_checks",

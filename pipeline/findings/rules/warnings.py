@@ -16,16 +16,18 @@ _SITES: tuple[tuple[str, str, str, Kind, re.Pattern[str] | None], ...] = (
     ("refcount", r"lib/refcount\.c", "WARNING: refcount bug in {frame}", Kind.REFCOUNT, None),
     ("odebug", r"lib/debugobjects\.c", "WARNING: ODEBUG bug in {frame}", Kind.WARNING, rx(r"\w*timer\w*")),
     ("kobject", r"lib/kobject\.c", "WARNING: kobject bug in {frame}", Kind.WARNING, None),
-    ("proc", r"fs/proc/generic\.c", "WARNING: proc registration bug in {frame}", Kind.WARNING, None),
-    ("kmalloc", r"mm/(?:slab_common|util|slub)\.c", "WARNING: kmalloc bug in {frame}", Kind.WARNING, None),
-    ("lockdep", r"kernel/locking/lockdep\.c", "WARNING: locking bug in {frame}", Kind.LOCKDEP, None),
-    ("vmalloc", r"mm/vmalloc\.c", "WARNING: zero-size vmalloc in {frame}", Kind.WARNING, None),
+    ("proc", r"fs/proc/generic\.c:\d+ (?:at )?proc_register", "WARNING: proc registration bug in {frame}", Kind.WARNING, rx(r"_*proc_(?:register|create|mkdir)\w*")),
+    ("lockdep", r"kernel/locking/lockdep\.c", "WARNING: locking bug in {frame}", Kind.LOCKDEP, rx(r"(?:lock|release)_sock\w*")),
+    ("vmalloc", r"mm/vmalloc\.c:\d+ (?:at )?_*vmalloc", "WARNING: zero-size vmalloc in {frame}", Kind.WARNING, None),
+    ("kmalloc", r"mm/(?:\w+\.c:\d+ (?:at )?\w*malloc|slab_common\.c|util\.c)", "WARNING: kmalloc bug in {frame}", Kind.WARNING, None),
+    ("usercopy", r"mm/usercopy\.c:\d+ (?:at )?usercopy_warn", "WARNING: bad usercopy in {frame}", Kind.WARNING, None),
+    ("urb", r"drivers/usb/core/urb\.c:\d+ (?:at )?usb_submit_urb", "WARNING in {frame}/usb_submit_urb", Kind.WARNING, rx(r"usb_\w*(?:urb|msg)\w*")),
 )
 
 WARNINGS: tuple[Rule, ...] = (
     *(
         Rule(
-            name=f"warning-{name}", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}(?:\S*/)?{path}:\d+"), title=title, kind=kind, skip=skip,
+            name=f"warning-{name}", needle="WARNING: ", source=_WARN, pattern=rx(rf"{_AT}(?:\S*/)?{path}"), title=title, kind=kind, skip=skip,
         )
         for name, path, title, kind, skip in _SITES
     ),
@@ -36,7 +38,7 @@ WARNINGS: tuple[Rule, ...] = (
     Rule(
         name="bad-frame-pointer", needle="WARNING: kernel stack", source="arch/x86/kernel/unwind_frame.c:unwind_next_frame",
         pattern=rx(r"WARNING: kernel stack (?P<what>frame pointer|regs) at \S+ in \S+ has bad (?P<value>'\w+' )?value"),
-        title="WARNING: kernel stack {what} has bad value", kind=Kind.UNKNOWN, blame=Blame.NOBODY, stack=False,
+        title="WARNING: kernel stack {what} has bad {value}value", kind=Kind.UNKNOWN, blame=Blame.NOBODY, stack=False,
     ),
     Rule(
         name="warning-text", needle="WARNING: ", source="printk(KERN_WARNING \"WARNING: ...\")",
@@ -46,7 +48,7 @@ WARNINGS: tuple[Rule, ...] = (
     Rule(
         name="bug-text", needle="BUG: ", source="printk(\"BUG: ...\")",
         pattern=rx(r"^(?:[\w .()/#-]{0,40}: )?(?P<text>BUG: \S.*)"),
-        title="{text}", kind=Kind.UNKNOWN, blame=Blame.NOBODY, corrupted=False, stack=False, traits=frozenset(("prose",)),
+        title="{text}", kind=Kind.UNKNOWN, blame=Blame.NOBODY, corrupted=True, stack=False, traits=frozenset(("prose",)),
     ),
     Rule(
         name="bug-bracket", needle="[ BUG: ", source="printk(\"[ BUG: ... ]\")",
