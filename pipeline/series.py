@@ -37,6 +37,12 @@ PROMISE = re.compile(
 SIGNATURE = re.compile(rb"^-- ?\r?$", re.MULTILINE)
 PREIMAGE = re.compile(r"^index ([0-9a-f]{4,64})\.\.", re.MULTILINE)
 
+EMPTY_BLOB = re.compile(r"^index .*\b(e69de29|473a0f4)", re.MULTILINE)
+"""One side of the change is git's empty blob, in SHA-1 or SHA-256."""
+
+WITHOUT_HUNKS = re.compile(r"^(rename|copy|old mode|new file mode|deleted file mode) ", re.MULTILINE)
+"""Extended headers that say something by themselves (git-diff(1), "Generating patch text")."""
+
 DEFINITION = re.compile(r"^[A-Za-z_][^;=#]*\(")
 CALL = re.compile(r"([A-Za-z_]\w*)\s*\(\s*(\w*)")
 NOT_FUNCTIONS = re.compile(
@@ -270,10 +276,10 @@ class _Watched:
 
     def __iter__(self) -> Iterator[str]:
         for line in self._lines[:-1]:
-            if line.startswith("diff --git ") or (line.startswith("+++ ") and not self.hunk):
-                self.file, self.hunk = line.split(" ")[-1].partition("\t")[0], ""
+            if line.startswith(("diff --git ", "+++ ")):
+                self.file = line.split(" ")[-1].partition("\t")[0]
             elif line.startswith("@@ -"):
-                self.hunk = line
+                self.hunk = f"{_clean(self.file)}, hunk {line}"
             elif line.startswith(("GIT binary patch", "Binary files ")):
                 message = f"{_clean(self.file)} is changed as binary"
                 raise UserError(message, where=self.where, todo="kpv takes text patches only")
@@ -292,10 +298,10 @@ def _files(mail: _Mail, where: str) -> list[FileChange]:
     try:
         found = unidiff.PatchSet(watched)
     except unidiff_errors.UnidiffParseError as error:
-        if watched.hunk:
-            message = f"the patch is truncated or mangled: {_clean(watched.file)}, hunk {watched.hunk}"
+        if str(error).startswith("Hunk "):
+            message = f"the patch is truncated or mangled: {watched.hunk}"
         else:
-            message = f"the diff cannot be read: {str(error).strip()}"
+            message = f"the diff cannot be read: {' '.join(str(error).split())}"
         raise UserError(message, where=where, todo=AGAIN) from error
     files = [_change(file, where) for file in found]
     if not files:
@@ -357,6 +363,9 @@ def _change(file: unidiff.PatchedFile, where: str) -> FileChange:
         )
         functions |= _touched(hunk, function)
     preimage = PREIMAGE.search(info)
+    if not hunks and not (EMPTY_BLOB.search(info) if preimage else WITHOUT_HUNKS.search(info)):
+        message = f"the patch is truncated: {path} has no hunk"
+        raise UserError(message, where=where, todo=AGAIN)
     link = None
     if file.target_mode == SYMLINK and new:
         link = "".join(line.value for hunk in file for line in hunk if line.is_added).rstrip("\n")

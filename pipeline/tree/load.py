@@ -66,8 +66,8 @@ def series_from_range(repo: Path, span: str) -> series.Series:
     """
     path = repo.expanduser()
     where = f"--range {span}"
-    ends = re.fullmatch(r"(.+?)\.\.(?!\.)(.*)", span)
-    if not ends:
+    ends = re.fullmatch(r"(.+?)\.\.(.*)", span)
+    if not ends or "..." in span:
         raise UserError("no range of commits", where=where, todo="write it as A..B")
     if not path.is_dir() or not source.is_git(path):
         message = f"{repo} is no git tree"

@@ -4,8 +4,10 @@ The index stands beside the folder, not in it: the kernel's build looks for ``.g
 (scripts/setlocalversion), and without one two trees of equal content give equal kernels.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import proc
 from pipeline.errors import InfraError
 from pipeline.tree import git
 from pipeline.tree.source import Source
@@ -24,14 +26,23 @@ def checkout(source: Source, commit: str, folder: Path) -> None:
         message = f"the folder for sources cannot be made: {error.strerror}"
         raise InfraError(message, where=str(folder)) from error
     Path(f"{index}.lock").unlink(missing_ok=True)
-    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
-    where = ("-C", str(folder))
-    done = git.ask(source.repo, *where, "read-tree", "--reset", "-u", commit, env=env)
-    if not done.ok:
+    if not all(done.ok for done in _move(source, commit, folder, index)):
         # Once more from nothing: an index that another git wrote, or that the disk lost, must not stop us.
         index.unlink(missing_ok=True)
-        git.run(source.repo, *where, "read-tree", "--reset", "-u", commit, env=env)
-    git.run(source.repo, *where, "clean", "-ffdxq", env=env)
+        for done in _move(source, commit, folder, index):
+            if not done.ok:
+                message = f"the sources cannot be checked out: {done.complaint}"
+                raise InfraError(message, where=str(folder), detail=done.stderr.decode("utf-8", "replace"))
+
+
+def _move(source: Source, commit: str, folder: Path, index: Path) -> Iterator[proc.Done]:
+    """Remove what the index does not know, then go from the index to the commit.
+
+    In this order: read-tree looks through a symlink that somebody put in place of a folder, clean takes it away.
+    """
+    env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
+    yield git.ask(source.repo, "-C", str(folder), "clean", "-ffdxq", env=env)
+    yield git.ask(source.repo, "-C", str(folder), "read-tree", "--reset", "-u", commit, env=env)
 
 
 def index_of(folder: Path) -> Path:
