@@ -6,11 +6,13 @@ import os
 import subprocess
 import tarfile
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline import tree
+from pipeline import series, tree
 from pipeline.errors import PipelineError, TreeError, UserError
 from pipeline.progress import Silent
 from pipeline.store import Store
@@ -28,7 +30,7 @@ FILES = {
 }
 
 
-def git(folder, *args, stdin=None):
+def git(folder: Path, *args: str) -> str:
     """Run git as a user does, with settings that would hurt if kpv read them."""
     env = {
         **os.environ,
@@ -39,10 +41,10 @@ def git(folder, *args, stdin=None):
         "GIT_COMMITTER_EMAIL": "ann@k.org",
     }
     argv = ["git", "-C", str(folder), *args]
-    return subprocess.run(argv, check=True, capture_output=True, env=env, input=stdin, text=True).stdout
+    return subprocess.run(argv, check=True, capture_output=True, env=env, text=True).stdout
 
 
-def fill(folder, files=FILES):
+def fill(folder: Path, files: Mapping[str, str] = FILES) -> Path:
     """Write a tree shaped like a kernel."""
     for name, text in files.items():
         path = folder / name
@@ -54,9 +56,9 @@ def fill(folder, files=FILES):
     return folder
 
 
-def commit(folder, message, **files):
-    """Commit files (``mm__vmscan_c`` would be unreadable: paths come as a dict under `files`)."""
-    for name, text in files.get("files", {}).items():
+def commit(folder: Path, message: str, files: Mapping[str, str | None] | None = None) -> str:
+    """Commit these files, and whatever else changed; None removes one."""
+    for name, text in (files or {}).items():
         path = folder / name
         if text is None:
             path.unlink()
@@ -69,8 +71,8 @@ def commit(folder, message, **files):
 
 
 @pytest.fixture
-def user(tmp_path):
-    """A user's git tree with one commit, tagged v6.12."""
+def user(tmp_path: Path) -> Path:
+    """Make a user's git tree with one commit, tagged v6.12."""
     folder = fill(tmp_path / "linux")
     git(folder, "init", "-q", "-b", "master")
     commit(folder, "base")
@@ -79,17 +81,17 @@ def user(tmp_path):
 
 
 @pytest.fixture
-def store(tmp_path):
-    """An empty store."""
+def store(tmp_path: Path) -> Store:
+    """Make an empty store."""
     return Store(tmp_path / "cache")
 
 
-def opened(store, spec, base=None):
+def opened(store: Store, spec: object, base: str | None = None) -> tree.Source:
     """Open a source that nobody watches."""
     return tree.open_source(store, str(spec), base, Silent())
 
 
-def patch_of(folder, edits, subject="mm: change"):
+def patch_of(folder: Path, edits: Mapping[str, str | None], subject: str = "mm: change") -> str:
     """Return a mail for `edits` made on HEAD, which stays where it is."""
     head = git(folder, "rev-parse", "HEAD").strip()
     commit(folder, subject, files=edits)
@@ -98,14 +100,14 @@ def patch_of(folder, edits, subject="mm: change"):
     return text
 
 
-def saved(tmp_path, text, name="a.mbox"):
+def saved(tmp_path: Path, text: str, name: str = "a.mbox") -> series.Series:
     """Load a series from text."""
     path = tmp_path / name
     path.write_text(text)
     return tree.load_series(path)
 
 
-def state(folder):
+def state(folder: Path) -> dict[str, tuple[str, int, int]]:
     """Everything about a tree that could change: bytes, modes and times of all files, names of folders."""
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -115,12 +117,12 @@ def state(folder):
     return found
 
 
-def hashes(made):
+def hashes(made: Iterable[tree.Cut]) -> list[tuple[str, str]]:
     """Return commits and trees of cuts."""
     return [(cut.commit, cut.tree) for cut in made]
 
 
-def left(store):
+def left(store: Store) -> list[str]:
     """Names of what the store's repositories hold besides locks."""
     return sorted(p.name for p in (store.root / "repos").glob("*")) if (store.root / "repos").exists() else []
 
@@ -128,7 +130,7 @@ def left(store):
 # Sources
 
 
-def test_a_git_tree(store, user):
+def test_a_git_tree(store: Store, user: Path) -> None:
     """HEAD is the base when none is named; version and tree are those of the commit."""
     got = opened(store, user)
     assert got.base == git(user, "rev-parse", "HEAD").strip()
@@ -140,7 +142,7 @@ def test_a_git_tree(store, user):
     assert opened(store, user) == got
 
 
-def test_a_base_revision(store, user):
+def test_a_base_revision(store: Store, user: Path) -> None:
     """--base names any revision, and what comes later is seen without a second repository."""
     first = opened(store, user, "v6.12")
     second = commit(user, "next", files={"mm/list_lru.c": "one\n"})
@@ -155,7 +157,7 @@ def test_a_base_revision(store, user):
             source_room.resolve(source_room.user_repo(user), odd)
 
 
-def test_other_kinds_of_git_tree(store, user, tmp_path):
+def test_other_kinds_of_git_tree(store: Store, user: Path, tmp_path: Path) -> None:
     """A worktree, a bare clone, one with alternates of its own, a shallow one, a detached HEAD, SHA-256."""
     base = git(user, "rev-parse", "HEAD").strip()
     commit(user, "next", files={"mm/list_lru.c": "one\n"})
@@ -170,17 +172,17 @@ def test_other_kinds_of_git_tree(store, user, tmp_path):
         got = opened(store, tmp_path / name)
         assert tree.show(got, got.base, "mm/list_lru.c") == b"one\n"
         edit = {"mm/list_lru.c": "one\nfour\n"}
-        series = saved(tmp_path, patch_of(tmp_path / "shared", edit))
-        assert tree.cuts(store, got, series)[1].patch == series.patches[0]
+        given = saved(tmp_path, patch_of(tmp_path / "shared", edit))
+        assert tree.cuts(store, got, given)[1].patch == given.patches[0]
     fill(tmp_path / "sha256")
     git(tmp_path / "sha256", "init", "-q", "--object-format=sha256")
     commit(tmp_path / "sha256", "base")
     got = opened(store, tmp_path / "sha256")
-    series = saved(tmp_path, patch_of(tmp_path / "sha256", {"mm/list_lru.c": "one\n"}))
-    assert len(tree.cuts(store, got, series)[1].commit) == 64
+    given = saved(tmp_path, patch_of(tmp_path / "sha256", {"mm/list_lru.c": "one\n"}))
+    assert len(tree.cuts(store, got, given)[1].commit) == 64
 
 
-def test_uncommitted_changes_are_seen_and_not_tested(store, user):
+def test_uncommitted_changes_are_seen_and_not_tested(store: Store, user: Path) -> None:
     """Changed and staged files make it dirty; untracked and touched ones do not."""
     (user / "new.txt").write_text("x")
     os.utime(user / "mm/vmscan.c", (1, 1))
@@ -193,7 +195,7 @@ def test_uncommitted_changes_are_seen_and_not_tested(store, user):
     assert opened(store, user).dirty
 
 
-def test_a_plain_folder(store, tmp_path):
+def test_a_plain_folder(store: Store, tmp_path: Path) -> None:
     """Its content is the base; a change in it is another base in the same repository."""
     folder = fill(tmp_path / "src")
     before = state(folder)
@@ -216,7 +218,7 @@ def test_a_plain_folder(store, tmp_path):
         opened(store, folder, "v6.12")
 
 
-def test_a_folder_that_was_built_in(store, tmp_path):
+def test_a_folder_that_was_built_in(store: Store, tmp_path: Path) -> None:
     """Objects and a .config in the sources would spoil every build."""
     folder = fill(tmp_path / "src")
     (folder / ".config").write_text("")
@@ -225,7 +227,7 @@ def test_a_folder_that_was_built_in(store, tmp_path):
     assert left(store) == []
 
 
-def packed(folder, path, mode):
+def packed(folder: Path, path: Path, mode: Any) -> Path:
     """Make a tarball of a folder as git archive and dpkg do: all under one folder."""
     with tarfile.open(path, mode) as tar:
         tar.add(folder, "linux-6.12")
@@ -233,10 +235,10 @@ def packed(folder, path, mode):
 
 
 @pytest.mark.parametrize("form", ["tar", "tar.gz", "tar.xz", "tar.zst", "tar.bz2"])
-def test_tarballs(store, tmp_path, form):
+def test_tarballs(store: Store, tmp_path: Path, form: str) -> None:
     """Every compression gives the tree that the folder gives."""
     folder = fill(tmp_path / "src")
-    os.link(folder / "mm/list_lru.c", folder / "mm/hard \"link\".c")
+    os.link(folder / "mm/list_lru.c", folder / 'mm/hard "link".c')
     (folder / "empty").mkdir()
     if form == "tar.zst":
         plain = packed(folder, tmp_path / "l.tar", "w")
@@ -252,7 +254,7 @@ def test_tarballs(store, tmp_path, form):
         opened(store, path, "HEAD")
 
 
-def test_a_tarball_without_a_top_folder(store, tmp_path):
+def test_a_tarball_without_a_top_folder(store: Store, tmp_path: Path) -> None:
     """Files at the top are the tree."""
     folder = fill(tmp_path / "src")
     with tarfile.open(tmp_path / "l.tar", "w") as tar:
@@ -260,7 +262,7 @@ def test_a_tarball_without_a_top_folder(store, tmp_path):
     assert opened(store, tmp_path / "l.tar").tree == opened(store, folder).tree
 
 
-def evil(path, kind, name, target=""):
+def evil(path: Path, kind: bytes, name: str, target: str = "") -> Path:
     """Make a tarball with one member nobody should unpack."""
     with tarfile.open(path, "w") as tar:
         member = tarfile.TarInfo(name)
@@ -270,7 +272,7 @@ def evil(path, kind, name, target=""):
     return path
 
 
-def test_tarballs_that_are_refused(store, tmp_path):
+def test_tarballs_that_are_refused(store: Store, tmp_path: Path) -> None:
     """Damaged, no tarball, no kernel, unsafe members: one line each and an empty store."""
     folder = fill(tmp_path / "src")
     whole = packed(folder, tmp_path / "l.tar.xz", "w:xz").read_bytes()
@@ -299,7 +301,7 @@ def test_tarballs_that_are_refused(store, tmp_path):
         assert left(store) == [], name
 
 
-def test_debian_packages(store, tmp_path, monkeypatch):
+def test_debian_packages(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package's tarball is found by version; a missing one names the command that installs it."""
     monkeypatch.setattr(source_room, "SOURCES", tmp_path)
     packed(fill(tmp_path / "src"), tmp_path / "linux-source-6.12.tar.xz", "w:xz")
@@ -312,7 +314,7 @@ def test_debian_packages(store, tmp_path, monkeypatch):
         opened(store, "debian:6.12", "v6.12")
 
 
-def test_paths_that_are_no_kernel(store, tmp_path, user):
+def test_paths_that_are_no_kernel(store: Store, tmp_path: Path, user: Path) -> None:
     """No such path, an empty folder, git trees without a kernel or without a commit, a folder within a tree."""
     with pytest.raises(UserError, match="did you mean linux"):
         opened(store, tmp_path / "linus")
@@ -334,14 +336,14 @@ def test_paths_that_are_no_kernel(store, tmp_path, user):
         assert left(store) == []
 
 
-def test_a_makefile_without_a_version(store, user):
+def test_a_makefile_without_a_version(store: Store, user: Path) -> None:
     """A Makefile alone makes no kernel."""
     commit(user, "x", files={"Makefile": "all:\n"})
     with pytest.raises(UserError, match="no VERSION in Makefile"):
         opened(store, user)
 
 
-def test_no_space(store, tmp_path, monkeypatch):
+def test_no_space(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is asked before the work."""
     monkeypatch.setattr(source_room, "ROOM", 1 << 60)
     with pytest.raises(UserError, match="GB are free"):
@@ -349,12 +351,12 @@ def test_no_space(store, tmp_path, monkeypatch):
     assert left(store) == []
 
 
-def test_an_interrupted_import_leaves_nothing(store, tmp_path):
+def test_an_interrupted_import_leaves_nothing(store: Store, tmp_path: Path) -> None:
     """Ctrl-C in the middle of a tarball."""
     path = packed(fill(tmp_path / "src"), tmp_path / "l.tar.gz", "w:gz")
 
     class Impatient(Silent):
-        def step(self, done, note=""):
+        def step(self, done: float, note: str = "") -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -363,7 +365,7 @@ def test_an_interrupted_import_leaves_nothing(store, tmp_path):
     assert opened(store, path).version == "6.12.7-rc1"
 
 
-def test_two_at_once_import_once(store, tmp_path):
+def test_two_at_once_import_once(store: Store, tmp_path: Path) -> None:
     """The second waits for the first and finds the entry."""
     path = packed(fill(tmp_path / "src"), tmp_path / "l.tar.gz", "w:gz")
     got = []
@@ -379,7 +381,7 @@ def test_two_at_once_import_once(store, tmp_path):
 # Series
 
 
-def test_series_of_every_form(tmp_path, user):
+def test_series_of_every_form(tmp_path: Path, user: Path) -> None:
     """An mbox, a folder, a folder with a quilt list, the list itself, a range: the same patches."""
     commit(user, "mm: first", files={"mm/list_lru.c": "one\n"})
     commit(user, "mm: second", files={"mm/list_lru.c": "one\ntwo\n"})
@@ -403,7 +405,7 @@ def test_series_of_every_form(tmp_path, user):
     assert [got.name for got in loaded] == ["x.mbox", "case", "quilt", "quilt", "v6.12..HEAD", "v6.12.."]
 
 
-def test_series_that_are_not_there(tmp_path):
+def test_series_that_are_not_there(tmp_path: Path) -> None:
     """No file, nothing in the folder, a quilt list that names what is not there, no regular file."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "fixes.mbox").write_text("")
@@ -426,7 +428,7 @@ def test_series_that_are_not_there(tmp_path):
         tree.load_series(tmp_path / "big.mbox")
 
 
-def test_ranges_that_are_refused(tmp_path, user):
+def test_ranges_that_are_refused(tmp_path: Path, user: Path) -> None:
     """No range, unknown ends, empty, a merge in it, no git tree."""
     git(user, "checkout", "-qb", "side")
     commit(user, "side", files={"mm/side.c": "x\n"})
@@ -446,7 +448,7 @@ def test_ranges_that_are_refused(tmp_path, user):
         tree.series_from_range(tmp_path, "a..b")
 
 
-def test_a_range_does_not_follow_the_users_settings(user):
+def test_a_range_does_not_follow_the_users_settings(user: Path) -> None:
     """Settings for mails and diffs in the user's repository do not change the series."""
     commit(user, "mm: first", files={"mm/list_lru.c": "one\n"})
     plain = tree.series_from_range(user, "v6.12..HEAD")
@@ -458,7 +460,7 @@ def test_a_range_does_not_follow_the_users_settings(user):
 # Cuts
 
 
-def test_cuts(store, user, tmp_path):
+def test_cuts(store: Store, user: Path, tmp_path: Path) -> None:
     """Cut k is the base with k patches, and equals what git am makes of it."""
     commit(user, "1", files={"mm/list_lru.c": "one\n", "mm/new.c": "new\n", "scripts/run.sh": None})
     commit(user, "2", files={"mm/renamed.c": VMSCAN, "mm/vmscan.c": None, "Documentation/a b.rst": "other\n"})
@@ -467,15 +469,15 @@ def test_cuts(store, user, tmp_path):
     (user / "mm/l").symlink_to("new.c")
     commit(user, "4")
     trees = [git(user, "rev-parse", f"HEAD~{n}^{{tree}}").strip() for n in (4, 3, 2, 1, 0)]
-    series = saved(tmp_path, git(user, "format-patch", "--stdout", "v6.12.."))
-    got = tree.cuts(store, opened(store, user, "v6.12"), series)
+    given = saved(tmp_path, git(user, "format-patch", "--stdout", "v6.12.."))
+    got = tree.cuts(store, opened(store, user, "v6.12"), given)
     assert [cut.tree for cut in got] == trees
     assert [cut.index for cut in got] == [0, 1, 2, 3, 4]
-    assert [cut.patch for cut in got] == [None, *series.patches]
+    assert [cut.patch for cut in got] == [None, *given.patches]
     assert tree.changed_paths(opened(store, user), got[2].tree, got[4].tree) == ("mm/l", "mm/new.c")
 
 
-def test_cuts_are_the_same_every_time(store, user, tmp_path):
+def test_cuts_are_the_same_every_time(store: Store, user: Path, tmp_path: Path) -> None:
     """Other stores, other times, other ways to the same patches: the same commits, made once."""
     text = patch_of(user, {"mm/list_lru.c": "one\n"}) + patch_of(user, {"mm/vmscan.c": "int x;\n"})
     source = opened(store, user)
@@ -489,48 +491,49 @@ def test_cuts_are_the_same_every_time(store, user, tmp_path):
     git(source.repo, "fsck", "--strict", "--connectivity-only", first[-1].commit)
 
 
-def test_an_empty_series_is_the_base(store, user):
+def test_an_empty_series_is_the_base(store: Store, user: Path) -> None:
     """Cut 0 alone."""
-    from pipeline.series import Series
-
     source = opened(store, user)
-    assert tree.cuts(store, source, Series("none", ())) == (tree.Cut(0, source.base, source.tree, None),)
+    assert tree.cuts(store, source, series.Series("none", ())) == (tree.Cut(0, source.base, source.tree, None),)
 
 
-def test_offsets_are_fine(store, user, tmp_path):
+def test_offsets_are_fine(store: Store, user: Path, tmp_path: Path) -> None:
     """Lines above a hunk may have moved, as with git am."""
     text = patch_of(user, {"mm/vmscan.c": VMSCAN.replace("b = a;", "b = a + 1;")})
     commit(user, "moved", files={"mm/vmscan.c": "int before;\n" * 5 + VMSCAN})
-    got = tree.cuts(store, opened(store, user), saved(tmp_path, text))
-    assert b"before" in tree.show(opened(store, user), got[1].commit, "mm/vmscan.c")
-    assert b"b = a + 1;" in tree.show(opened(store, user), got[1].commit, "mm/vmscan.c")
+    source = opened(store, user)
+    got = tree.cuts(store, source, saved(tmp_path, text))
+    want = "int before;\n" * 5 + VMSCAN.replace("b = a;", "b = a + 1;")
+    assert tree.show(source, got[1].commit, "mm/vmscan.c") == want.encode()
 
 
-def test_three_way_fallback(store, user, tmp_path):
+def test_three_way_fallback(store: Store, user: Path, tmp_path: Path) -> None:
     """Context that changed since is merged through the blob the patch was made on; plain apply refuses it."""
     text = patch_of(user, {"mm/vmscan.c": VMSCAN.replace("b = a;", "b = a + 1;")})
     moved = VMSCAN.replace("int shrink(int a)", "long shrink(int a)")
     commit(user, "context", files={"mm/vmscan.c": moved})
-    plain = subprocess.run(["git", "-C", str(user), "apply", "--check"], input=text.encode(), capture_output=True)
+    plain = subprocess.run(
+        ["git", "-C", str(user), "apply", "--check"], check=False, input=text.encode(), capture_output=True
+    )
     assert plain.returncode != 0
     source = opened(store, user)
     before = state(user)
     got = tree.cuts(store, source, saved(tmp_path, text))
     assert state(user) == before
-    assert tree.show(source, got[1].commit, "mm/vmscan.c").decode() == moved.replace("b = a;", "b = a + 1;")
+    assert tree.show(source, got[1].commit, "mm/vmscan.c") == moved.replace("b = a;", "b = a + 1;").encode()
 
 
-def test_a_patch_that_does_not_apply(store, user, tmp_path):
+def test_a_patch_that_does_not_apply(store: Store, user: Path, tmp_path: Path) -> None:
     """The patch, the file and the hunk are named; nothing is left of the try."""
     good = patch_of(user, {"mm/list_lru.c": "one\n"}, "mm: good")
     changed = VMSCAN.replace("line2;", "line2 = 1;").replace("b = a;", "b = a + 1;")
     bad = patch_of(user, {"mm/vmscan.c": changed}, "mm: bad")
     commit(user, "away", files={"mm/vmscan.c": VMSCAN.replace("b = a;", "b = a - 9;")})
     source = opened(store, user)
-    series = saved(tmp_path, good + bad)
+    given = saved(tmp_path, good + bad)
     for _ in range(2):
         with pytest.raises(TreeError) as caught:
-            tree.cuts(store, source, series)
+            tree.cuts(store, source, given)
         error = caught.value
         assert error.patch == "2/2 mm: bad"
         assert error.file == "mm/vmscan.c"
@@ -541,7 +544,7 @@ def test_a_patch_that_does_not_apply(store, user, tmp_path):
     assert tree.cuts(store, source, saved(tmp_path, good))[1].index == 1
 
 
-def test_files_that_are_not_as_the_patch_says(store, user, tmp_path):
+def test_files_that_are_not_as_the_patch_says(store: Store, user: Path, tmp_path: Path) -> None:
     """A missing file, one that is there already, a folder in its place."""
     text = patch_of(user, {"mm/vmscan.c": "int x;\n"})
     gone = text.replace("mm/vmscan.c", "mm/nope.c")
@@ -561,9 +564,14 @@ def test_files_that_are_not_as_the_patch_says(store, user, tmp_path):
         assert caught.value.file == file or not file
 
 
-def test_a_reversed_patch(store, user, tmp_path):
+def test_a_reversed_patch(store: Store, user: Path, tmp_path: Path) -> None:
     """What applies with -R only is the user's mistake; so is what the base has already."""
-    for edit in ({"mm/vmscan.c": VMSCAN.replace("b = a;", "b = 2;")}, {"mm/new.c": "x\n"}, {"mm/list_lru.c": None}):
+    edits: tuple[Mapping[str, str | None], ...] = (
+        {"mm/vmscan.c": VMSCAN.replace("b = a;", "b = 2;")},
+        {"mm/new.c": "x\n"},
+        {"mm/list_lru.c": None},
+    )
+    for edit in edits:
         right = patch_of(user, edit, "mm: turned")
         head = git(user, "rev-parse", "HEAD").strip()
         commit(user, "mm: turned", files=edit)
@@ -578,14 +586,14 @@ def test_a_reversed_patch(store, user, tmp_path):
                 tree.cuts(store, source, saved(tmp_path, text))
 
 
-def test_a_patch_given_twice(store, user, tmp_path):
+def test_a_patch_given_twice(store: Store, user: Path, tmp_path: Path) -> None:
     """The second of two equal patches is already applied."""
     text = patch_of(user, {"mm/list_lru.c": "one\n"}, "mm: twice")
     with pytest.raises(UserError, match="patch 2/2 mm: twice: looks reversed or already applied"):
         tree.cuts(store, opened(store, user), saved(tmp_path, text * 2))
 
 
-def test_a_write_through_a_symlink_of_the_base(store, user, tmp_path):
+def test_a_write_through_a_symlink_of_the_base(store: Store, user: Path, tmp_path: Path) -> None:
     """scripts/link is a symlink in the base; nothing is written below it."""
     for text in (
         patch_of(user, {"mm/new.c": "x\n"}, "mm: through").replace("mm/new.c", "scripts/link/new.c"),
@@ -598,7 +606,7 @@ def test_a_write_through_a_symlink_of_the_base(store, user, tmp_path):
 # Work trees
 
 
-def test_checkout_writes_only_what_differs(store, user, tmp_path):
+def test_checkout_writes_only_what_differs(store: Store, user: Path, tmp_path: Path) -> None:
     """Files that are the same keep their times, so that make rebuilds little."""
     source = opened(store, user)
     text = patch_of(user, {"mm/list_lru.c": "one\n", "mm/new.c": "new\n"})
@@ -618,51 +626,51 @@ def test_checkout_writes_only_what_differs(store, user, tmp_path):
     assert not (folder / "mm/new.c").exists()
 
 
-def test_checkout_mends_a_folder(store, user, tmp_path):
+def test_checkout_mends_a_folder(store: Store, user: Path, tmp_path: Path) -> None:
     """Changed, removed, added and half-written files, a stale lock, a lost index: all gone."""
     source = opened(store, user)
     folder = store.root / "work/src"
     index = folder.with_name("src.index")
 
-    def changed():
+    def changed() -> None:
         (folder / "mm/vmscan.c").write_text("half")
 
-    def removed():
+    def removed() -> None:
         (folder / "Makefile").unlink()
 
-    def added():
+    def added() -> None:
         (folder / "mm/extra.c").write_text("x")
         (folder / "include/config").mkdir(parents=True)
         (folder / "include/config/auto.conf").write_text("x")
 
-    def nested():
+    def nested() -> None:
         (folder / "mm/list_lru.c").unlink()
         (folder / "mm/list_lru.c").mkdir()
         (folder / "mm/list_lru.c/x").write_text("x")
 
-    def repository():
+    def repository() -> None:
         git(folder, "init", "-q", "nested")
 
-    def mode():
+    def mode() -> None:
         (folder / "scripts/run.sh").chmod(0o644)
 
-    def link():
+    def link() -> None:
         (folder / "scripts/link").unlink()
         (folder / "scripts/link").symlink_to("/etc")
 
-    def escaped():
+    def escaped() -> None:
         (folder / "mm").rename(tmp_path / "elsewhere")
         (folder / "mm").symlink_to(tmp_path / "elsewhere")
 
-    def locked():
+    def locked() -> None:
         changed()
         Path(f"{index}.lock").write_text("")
 
-    def lost():
+    def lost() -> None:
         changed()
         index.unlink()
 
-    def broken():
+    def broken() -> None:
         changed()
         index.write_bytes(b"DIRC nonsense")
 
@@ -680,7 +688,7 @@ def test_checkout_mends_a_folder(store, user, tmp_path):
         assert not (folder / "mm").is_symlink(), harm
 
 
-def test_show(store, user):
+def test_show(store: Store, user: Path) -> None:
     """A file of a commit, or None."""
     source = opened(store, user)
     assert tree.show(source, source.base, "Documentation/a b.rst") == b"text\n"
@@ -691,7 +699,7 @@ def test_show(store, user):
 # The user's repository
 
 
-def test_the_users_repository_is_not_changed(store, user, tmp_path):
+def test_the_users_repository_is_not_changed(store: Store, user: Path, tmp_path: Path) -> None:
     """Not a byte, not a time, not a lock in it, whatever is done with it and however that ends."""
     hook = user / ".git/hooks/post-checkout"
     hook.parent.mkdir(exist_ok=True)
@@ -708,14 +716,14 @@ def test_the_users_repository_is_not_changed(store, user, tmp_path):
     git(user, "-c", "core.fsmonitor=false", "status", "--porcelain")
     before = state(user)
 
-    series = tree.series_from_range(user, "v6.12..HEAD")
+    given = tree.series_from_range(user, "v6.12..HEAD")
     source = opened(store, user, "v6.12")
-    made = tree.cuts(store, source, series)
+    made = tree.cuts(store, source, given)
     for cut in made:
         tree.checkout(source, cut.commit, store.root / "work/src")
     assert made[-1].tree == git(user, "rev-parse", f"{second}^{{tree}}").strip()
     with pytest.raises(PipelineError):
-        tree.cuts(store, opened(store, user), series)
+        tree.cuts(store, opened(store, user), given)
     with pytest.raises(UserError):
         opened(store, user, "nope")
 
@@ -727,7 +735,9 @@ def test_the_users_repository_is_not_changed(store, user, tmp_path):
     assert git(user, "worktree", "list").count("\n") == 1
 
 
-def test_a_git_around_kpv_does_not_matter(store, user, tmp_path, monkeypatch):
+def test_a_git_around_kpv_does_not_matter(
+    store: Store, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Called from a hook, kpv inherits GIT_DIR and friends, and does not follow them."""
     want = opened(store, user)
     git(tmp_path, "init", "-q", "trap")
