@@ -36,7 +36,10 @@ class Line:
 
 def clean(raw: bytes) -> str:
     """The text of a raw line: no colours, no control characters, undecodable bytes replaced."""
-    text = raw[:LINE_LIMIT].decode("utf-8", "replace").replace("\t", " ")
+    text = raw[:LINE_LIMIT].decode("utf-8", "replace")
+    if text.isprintable():
+        return text
+    text = text.replace("\t", " ")
     if "\x1b" in text:
         text = _ANSI.sub("", text)
     return _CONTROL.sub("", text)
@@ -45,7 +48,7 @@ def clean(raw: bytes) -> str:
 def parse(raw: bytes, number: int) -> Line:
     """Take a raw line apart."""
     text = clean(raw)
-    stamp = _STAMP.search(text, 0, _LEAD_LIMIT + 32) if "[" in text else None
+    stamp = _STAMP.match(text) or (_STAMP.search(text, 0, _LEAD_LIMIT + 32) if "[" in text else None)
     if stamp is None:
         return Line(number, _LEVEL.sub("", text, count=1) if text.startswith("<") else text, None, stamped=False)
     caller = stamp["caller"]

@@ -12,7 +12,7 @@ from pipeline.findings import culprit, stack
 from pipeline.findings.rules import RULES
 from pipeline.findings.rules.row import Blame
 from pipeline.findings.title import normalise
-from pipeline.findings.types import Executor, Finding, Role
+from pipeline.findings.types import Executor, Finding, Frame, Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,13 +51,14 @@ def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line
     messages = [line.message for line in lines]
     text = "\n".join(messages)
     rule, groups = _choose(rules, messages[0], text)
-    stacks = stack.stacks(messages)
+    at = [stack.frame(message) for message in messages]
+    stacks = stack.stacks(messages, at)
     locks = _locks(messages) if "lock" in rule.traits else ()
     mixed = rule.stack and _FAULT_INJECTION.search(text) is not None
     function = None if mixed else culprit.culprit(rule, groups, stacks, locks)
     names = culprit.title_names(function)
     corrupted = rule.corrupted or (rule.blame is not Blame.NOBODY and function is None)
-    corrupted = corrupted or (rule.stack and (mixed or _damaged(rule, messages, stacks)))
+    corrupted = corrupted or (rule.stack and (mixed or _damaged(rule, messages, at, stacks)))
     title, alts = _titles(rule, groups, names, stacks)
     if _STAMP_WITHIN.search(messages[0]) or (cut and "framed" in rule.traits):
         corrupted = True
@@ -73,7 +74,7 @@ def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line
         corrupted=corrupted,
         frame=names[-1] if function else None,
         guilty_file=culprit.guilty_file(rule, stacks),
-        report="\n".join(_text([*before, *lines])),
+        report="\n".join(_text(before, messages, at)),
         executor=Executor(int(executor[1]), int(executor[2])) if executor else None,
         frames=frames,
     )
@@ -108,15 +109,15 @@ def _locks(messages: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _damaged(rule: Rule, messages: Sequence[str], stacks: Sequence[stack.Stack]) -> bool:
+def _damaged(rule: Rule, messages: Sequence[str], frames: Sequence[Frame | None], stacks: Sequence[stack.Stack]) -> bool:
     """Whether the report lacks a stack that it should have, or one that it announces."""
     if not any(_whole(found) for found in stacks):
         return True
     # A hang shows the stacks of other tasks and CPUs too: only the first has to be there.
     several = rule.blame in (Blame.WAITER, Blame.LOOP, Blame.STALL)
     promised: int | None = None
-    for index, message in enumerate(messages):
-        if stack.frame(message):
+    for index, (message, frame) in enumerate(zip(messages, frames, strict=True)):
+        if frame is not None:
             if several:
                 return False
             promised = None
@@ -135,5 +136,8 @@ def _whole(found: stack.Stack) -> bool:
     return frames >= (2 if found.role is Role.AUX else 1)
 
 
-def _text(lines: Sequence[Line]) -> list[str]:
-    return [line.message for line in lines if not ((found := stack.frame(line.message)) and not found.trusted)]
+def _text(before: Sequence[Line], messages: Sequence[str], frames: Sequence[Frame | None]) -> list[str]:
+    return [
+        *(line.message for line in before),
+        *(message for message, frame in zip(messages, frames, strict=True) if frame is None or frame.trusted),
+    ]
