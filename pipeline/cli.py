@@ -323,7 +323,10 @@ def bench(_args: argparse.Namespace, screen: "Terminal") -> int:
     """``kpv bench``."""
     from pipeline import bench
 
-    return bench.run(cache(), screen)
+    for line in bench.run(cache(), screen):
+        screen.close()
+        print(line, flush=True)
+    return 0
 
 
 COMMANDS = {

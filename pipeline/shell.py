@@ -61,10 +61,8 @@ def run(job: Job, store: Store, progress: Progress) -> int:
             accel=found.accel,
             profile=request.profile,
         )
-        print(
-            f"Linux {image.release} on {found.accel.value}; programs are in /bin; Ctrl-] ends the guest",
-            file=sys.stderr,
-        )
+        progress.begin(f"Linux {image.release} on {found.accel.value}")
+        progress.end("programs are in /bin; Ctrl-] ends the guest")
         return _connect(setting, folder)
 
 
