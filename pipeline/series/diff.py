@@ -1,12 +1,5 @@
-"""A patch series as data: patches in order, and what each one touches.
+"""What a diff changes, and whether it may: hunks are read by unidiff, every path, mode and symlink judged here."""
 
-Mails are read as git's mailsplit and mailinfo read them (Documentation/git-mailinfo.txt), hunks with
-unidiff.  Every path, mode and symlink is judged here, before any patch meets a tree.
-"""
-
-import email.header
-import email.message
-import email.parser
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,22 +8,14 @@ from unidiff import errors as unidiff_errors
 from unidiff import patch as unidiff
 
 from pipeline.errors import UserError
+from pipeline.series.mail import Mail
 
-NO_PATCH = "there is no patch in it"
-WRITERS = "give what `git format-patch --stdout` or `b4 am` writes"
 AGAIN = "fetch or write the patch again"
 
 DEV_NULL = "/dev/null"
 SYMLINK = "120000"
 SUBMODULE = "160000"
 
-MAIL_START = re.compile(rb"^From \S+.*\d\d:\d\d.*\d{4}[^\n]*\n(?=[A-Za-z][A-Za-z0-9-]*:|>From )", re.MULTILINE)
-"""The separator of an mbox, and a header behind it: a sentence that begins with "From" has none."""
-
-HEADER = re.compile(rb"(?:From [^\n]*\n)?[A-Za-z][A-Za-z0-9-]*:[ \t]")
-TAGS = re.compile(r"^(?:\s*(?:re|fwd?):|\s*\[[^\]]*\])+\s*", re.IGNORECASE)
-NUMBER = re.compile(r"\[[^\]]*?\b(\d+)/(\d+)[^\]]*\]")
-DIFF_START = re.compile(rb"^(?:diff --git |--- [^\n]+\n\+\+\+ )", re.MULTILINE)
 PROMISE = re.compile(
     rb"^ (\d+) files? changed(?:, (\d+) insertions?\(\+\))?(?:, (\d+) deletions?\(-\))?[ \r]*$", re.MULTILINE
 )
@@ -90,184 +75,10 @@ class FileChange:
         return frozenset((self.path, self.old_path) if self.old_path else (self.path,))
 
 
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One patch; `index` counts from 1, `text` is the mail as it came, `diff` its decoded diff."""
-
-    index: int
-    total: int
-    subject: str
-    author: str
-    name: str
-    """File name, or the mail's Message-Id."""
-    text: bytes
-    diff: bytes
-    files: tuple[FileChange, ...]
-
-    @property
-    def label(self) -> str:
-        """What messages call it: ``2/7 memcg: make iter safe``."""
-        return f"{self.index}/{self.total} {self.subject}"
-
-    @property
-    def functions(self) -> frozenset[str]:
-        """Functions that the patch changes, over all files."""
-        return frozenset().union(*(file.functions for file in self.files))
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Patches in the order in which they apply."""
-
-    name: str
-    patches: tuple[Patch, ...]
-
-    @property
-    def total(self) -> int:
-        """How many patches there are: cuts run from 0 to this."""
-        return len(self.patches)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mail:
-    """A mail or bare diff before its diff is read; `head` is what stands in front of the diff."""
-
-    where: str
-    subject: str
-    number: tuple[int, int] | None
-    author: str
-    name: str
-    text: bytes
-    head: bytes
-    diff: bytes
-
-
-def parse_mbox(data: bytes, where: str) -> Series:
-    """Read an mbox, one mail, or a bare diff (then the file's name is its subject); `where` is its file.
-
-    Mails without a diff are left out when they are a cover letter or an answer.  Raises UserError for
-    everything that is no sound patch.
-    """
-    return parse_patches(where, [(where, data)])
-
-
-def parse_patches(name: str, texts: Iterable[tuple[str, bytes]]) -> Series:
-    """Make a series of files (name and content), each a mail, an mbox or a bare diff, in their order."""
-    mails = [mail for where, data in texts for mail in _mails(where, data)]
-    if not mails:
-        raise UserError(NO_PATCH, where=name, todo=WRITERS)
-    patches: list[Patch] = []
-    for number, mail in enumerate(mails, 1):
-        label = f"{number}/{len(mails)} {mail.subject}"
-        files = _files(mail, f"{mail.where}: patch {label}")
-        patches.append(
-            Patch(number, len(mails), mail.subject, mail.author, mail.name, mail.text, mail.diff, tuple(files))
-        )
-    _check_links(patches, name)
-    return Series(name, tuple(patches))
-
-
-def parse_quilt(text: str, where: str) -> tuple[str, ...]:
-    """Return the patch names of a quilt ``series`` file in order (format: quilt(1), "series").
-
-    Raises UserError for a patch level other than 1, a reversed patch, a name outside the folder.
-    """
-    names: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = re.sub(r"(^|\s)#.*", "", line).split()
-        if not words:
-            continue
-        name, options = words[0], " ".join(words[1:])
-        if options not in {"", "-p1", "-p 1", "-pab", "-p ab"}:
-            message = f"{name} has option {options}; only -p1 is read"
-            raise UserError(message, where=f"{where}:{number}", todo="`quilt refresh -p1` writes it so")
-        if name.startswith("/") or ".." in name.split("/"):
-            message = f"{name} lies outside the folder of the series"
-            raise UserError(message, where=f"{where}:{number}", todo="name patches beside the series file")
-        if name in names:
-            message = f"{name} is listed twice"
-            raise UserError(message, where=f"{where}:{number}", todo="remove one of the lines")
-        names.append(name)
-    if not names:
-        raise UserError("the series names no patch", where=where, todo="list one patch file a line")
-    return tuple(names)
-
-
-def _mails(where: str, data: bytes) -> list[_Mail]:
-    """Split one file and leave out what carries no patch."""
-    if not data.strip():
-        raise UserError("the file is empty", where=where, todo="write the patch with git format-patch")
-    if b"\0" in data:
-        todo = "unpack it, or save it as UTF-8"
-        raise UserError("no text but binary data (it has NUL bytes)", where=where, todo=todo)
-    data = data.replace(b"\r\n", b"\n")  # as mailsplit does unless told --keep-cr
-    starts = [match.start() for match in MAIL_START.finditer(data)]
-    if not starts or data[: starts[0]].strip():
-        starts.insert(0, 0)
-    mails = [_mail(where, data[a:b]) for a, b in zip(starts, [*starts[1:], len(data)], strict=True)]
-    for mail in mails:
-        if not mail.diff and mail.number and mail.number[0] > 0:
-            message = f"patch {mail.number[0]}/{mail.number[1]} {mail.subject} has no diff: it is truncated"
-            raise UserError(message, where=where, todo="fetch or write the series again")
-    if not any(mail.diff or mail.number for mail in mails):
-        raise UserError(NO_PATCH, where=where, todo=WRITERS)
-    return [mail for mail in mails if mail.diff]
-
-
-def _mail(where: str, text: bytes) -> _Mail:
-    """Take one mail (or bare diff) apart: headers, message, diff."""
-    stem = where.rsplit("/", 1)[-1]
-    body, headers = text, email.message.Message()
-    if HEADER.match(text):
-        block = text.partition(b"\n\n")[0]
-        headers = email.parser.HeaderParser().parsestr(
-            re.sub(r"\AFrom .*\n", "", block.decode("utf-8", "replace")), headersonly=True
-        )
-        parts = [part for part in email.parser.BytesParser().parsebytes(text).walk() if not part.is_multipart()]
-        body = b"\n".join(_payload(part) for part in parts)
-    begin = DIFF_START.search(body)
-    cut = begin.start() if begin else len(body)
-    raw = _header(headers, "Subject") or _header(headers, "Description")
-    number = NUMBER.match(raw)
-    name = _header(headers, "Message-Id").strip("<> ")
-    # In a series from the mailing list the sender is not always the author; git am reads this line too.
-    own = re.match(rb"\s*From: ([^\n]+)\n", body)
-    author = own.group(1).decode("utf-8", "replace") if own else _header(headers, "From")
-    return _Mail(
-        where=where,
-        subject=TAGS.sub("", raw).strip() or re.sub(r"\.(patch|diff|mbox|mbx|eml)$", "", stem),
-        number=(int(number[1]), int(number[2])) if number else None,
-        author=author.strip(),
-        name=name or stem,
-        text=text,
-        head=body[:cut],
-        diff=body[cut:],
-    )
-
-
-def _payload(part: "email.message.Message[str, str]") -> bytes:
-    payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
-
-
-def _header(headers: "email.message.Message[str, str]", name: str) -> str:
-    """Return one header on one line, decoded by RFC 2047; a charset nobody knows is read as UTF-8."""
-    parts: list[str] = []
-    for text, charset in email.header.decode_header(headers.get(name, "")):
-        if isinstance(text, str):
-            parts.append(text)
-            continue
-        try:
-            parts.append(text.decode(charset or "utf-8", "replace"))
-        except LookupError:
-            parts.append(text.decode("utf-8", "replace"))
-    return " ".join("".join(parts).split())
-
-
 class _Watched:
     """The lines of a diff on their way to unidiff, which does not say where it stumbled."""
 
-    def __init__(self, mail: _Mail, where: str) -> None:
+    def __init__(self, mail: Mail, where: str) -> None:
         self.where = where
         self.file = ""
         self.hunk = ""
@@ -292,8 +103,8 @@ def _clean(raw: str) -> str:
     return raw.partition("/")[2] or raw
 
 
-def _files(mail: _Mail, where: str) -> list[FileChange]:
-    """Read the diff of one patch."""
+def read(mail: Mail, where: str) -> list[FileChange]:
+    """Return what the diff of one patch changes; `where` names it in messages.  Raises UserError."""
     watched = _Watched(mail, where)
     try:
         found = unidiff.PatchSet(watched)
@@ -310,7 +121,7 @@ def _files(mail: _Mail, where: str) -> list[FileChange]:
     return files
 
 
-def _check_whole(mail: _Mail, found: unidiff.PatchSet, where: str) -> None:
+def _check_whole(mail: Mail, found: unidiff.PatchSet, where: str) -> None:
     """Raise UserError when the end of the patch is missing though every hunk that is left is whole."""
     last = found[-1] if found else None
     if not mail.diff.endswith(b"\n") and not SIGNATURE.search(mail.diff):
@@ -459,32 +270,3 @@ def _ranges(hunks: Iterable[unidiff.Hunk]) -> tuple[tuple[int, int], ...]:
         else:
             ranges.append((at, at))
     return tuple(ranges)
-
-
-def _check_links(patches: Iterable[Patch], name: str) -> None:
-    """Raise UserError for a symlink out of the tree, and for a write through one that the series makes."""
-    links: set[str] = set()
-    for patch in patches:
-        where = f"{name}: patch {patch.label}"
-        for file in patch.files:
-            parents = {file.path[:i] for i, char in enumerate(file.path) if char == "/"}
-            through = parents & links
-            if through:
-                message = f"{file.path} is written through the symlink {min(through)} of this series"
-                raise UserError(message, where=where, todo="name the real file")
-            if file.link is None:
-                continue
-            if _escapes(file.path, file.link):
-                message = f"symlink {file.path} points out of the tree, to {file.link}"
-                raise UserError(message, where=where, todo="kpv takes symlinks within the tree only")
-            links.add(file.path)
-
-
-def _escapes(path: str, target: str) -> bool:
-    """Whether symlink `path` with this `target` leaves the tree."""
-    depth = path.count("/")
-    for part in target.split("/"):
-        depth += -1 if part == ".." else part not in {"", "."}
-        if depth < 0:
-            return True
-    return target.startswith("/") or not target
