@@ -18,6 +18,9 @@ from pipeline.machine import Machine, Node
 
 T = TypeVar("T")
 
+DEEPEST = 8
+"""Levels of lists and mappings; no declaration has more than five."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detector:
@@ -242,20 +245,22 @@ def _document(text: str, file: str) -> _At:
     Aliases and tags are refused: no file of ours needs them, and they are how a small file becomes
     large or a text becomes an object.
     """
+    depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.BaseLoader):
             tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if tag or anchor:
                 what = f"tag {tag}" if tag else f"anchor or alias {anchor}"
                 raise UserError(f"{what} is not allowed here", where=_place(file, event.start_mark))
+            if depth > DEEPEST:
+                raise UserError("nested too deeply", where=_place(file, event.start_mark))
         root = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
         where = _place(file, error.problem_mark or error.context_mark)
         raise UserError(f"not YAML: {error.problem or error.context}", where=where) from None
     except yaml.YAMLError as error:
         raise UserError(f"not YAML: {str(error).splitlines()[0]}", where=file) from None
-    except RecursionError:
-        raise UserError("not readable: nested too deeply", where=file) from None
     if root is None:
         raise UserError("nothing is declared in it", where=file)
     return _At(root, file)

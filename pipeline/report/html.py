@@ -1,6 +1,8 @@
 """report.html: one page that holds everything, with nothing fetched from anywhere and no script."""
 
-from jinja2 import Environment, StrictUndefined
+from functools import cache
+
+from jinja2 import Environment, StrictUndefined, Template
 
 from pipeline.report.summary import Summary
 from pipeline.run import Ended
@@ -123,10 +125,14 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    # The style sheet is ours and has nothing to escape.
+    return environment.from_string(_PAGE.replace("{{ style }}", _STYLE))
+
+
 def render(summary: Summary) -> str:
     """Return the page; every text is escaped as it enters."""
     summary = summary.cleaned()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    # The style sheet is ours and has nothing to escape; it holds no quote and no angle bracket.
-    page = environment.from_string(_PAGE.replace("{{ style }}", _STYLE))
-    return page.render(s=summary, outcome=summary.verdict.outcome.value, done=Ended.DONE)
+    return _template().render(s=summary, outcome=summary.verdict.outcome.value, done=Ended.DONE)
