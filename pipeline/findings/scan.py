@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import hyperscan
 
-from pipeline.findings import report, stack
+from pipeline.findings import anatomy, report
 from pipeline.findings.line import LINE_LIMIT, Line, parse
 from pipeline.findings.rules import RULES
 
@@ -28,16 +28,13 @@ _BLOCK = 1 << 20
 _BEFORE = 5
 # A report that is longer than this is cut: the rest is another's or a loop of the kernel's.
 _REPORT_LINES = 3000
+_REPORT_SIZE = 1 << 20
+# Reports that are open at once, one a task: with more, the first is taken to have ended.
+_OPEN = 16
 # A report has ended when this many of its task's lines, or of all lines, were no part of any report.
 _QUIET_OWN = 50
 _QUIET_ALL = 400
 
-_END = re.compile(r"^ *(?:---\[ end (?:trace|Kernel panic)|={30,}$|Rebooting in \d+ seconds|Kernel Offset: )")
-_PART = re.compile(
-    r"\+0x[0-9a-f]+/0x|^ *(?:[RE]?[A-D]X:|[RE]?[SDI][PI]:|R\d\d?:|r\d\d? ?:|x\d\d? ?:|[CDFGE]S:|CR\d|DR\d|FS:|PKRU|Code:|Modules linked|CPU: |Hardware name|Call [Tt]race|</?(?:IRQ|TASK|NMI|EOI|SOFTIRQ|#DF)>"
-    r"|Read of size|Write of size|Memory state|Object |The buggy|raw: |flags: |page|Allocated|Freed|Workqueue|Tainted|Not tainted|\"echo 0|stack backtrace|other info|-{20,}|-> #|#\d: |\d+ locks? held|no locks held|Possible|\*\*\* DEADLOCK|CPU0|lock\(|Kernel panic|NMI|Sending NMI"
-    r"|Bytes |Uninit|Local variable|value changed|Reported by|read to|write to|index |shift |load of|comm |hex dump|backtrace|unreferenced|[0-9a-f]{8}[: ]|[0-9a-f]{2} [0-9a-f]{2} |>?(?:0x)?[0-9a-f]{12,16}[: ]|\[<[0-9a-f]{8}|Kernel |PGD|pgd |Oops|invalid opcode|Internal error|task:|rcu:|Exception|Showing|pstate|sp :|lr :|pc :|in_atomic|preempt_count|Preemption disabled|is trying|but |already|which |the |stack_guard|Dumping ftrace)"
-)
 _BIOS = re.compile(r"^(?:SeaBIOS|UEFI firmware|BdsDxe|EDK II|iPXE|early console in|Decompressing Linux)")
 
 _NEEDLES = tuple(dict.fromkeys(rule.needle for rule in RULES))
@@ -47,7 +44,7 @@ _LITERAL, _RUNNING, _FIRMWARE = 0, 1, 2
 def _database() -> hyperscan.Database:
     rows = [(re.sub(r"([^\w ])", r"\\\1", needle), _LITERAL, 0) for needle in _NEEDLES]
     # printk with a clock that runs: the kernel is up.
-    rows.append((r"\[ {0,6}(?:[1-9]\d{0,6}\.\d{6}|0\.\d{0,5}[1-9])", _RUNNING, hyperscan.HS_FLAG_SINGLEMATCH))
+    rows.append((r"^(?:<\d{1,3}>)?\[ {0,6}(?:[1-9]\d{0,6}\.\d{6}|0\.\d{0,5}[1-9])", _RUNNING, hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE))
     rows.append((r"^(?:SeaBIOS|UEFI firmware|BdsDxe|EDK II)", _FIRMWARE, hyperscan.HS_FLAG_MULTILINE))
     database = hyperscan.Database()
     database.compile(
@@ -68,6 +65,7 @@ class _Open:
     before: tuple[Line, ...]
     alive: int
     kept: int = 1
+    size: int = 0
     quiet: int = 0
 
 
@@ -134,12 +132,15 @@ class Scanner:
         """Read a block of whole lines."""
         starts: set[int] = set()
         running = [len(block)]
+        looked_at = 0
 
         def hit(kind: int, _: int, end: int, __: int, ___: object) -> None:
+            nonlocal looked_at
             if kind == _RUNNING:
                 running[0] = min(running[0], end)
-            else:
-                starts.add(block.rfind(b"\n", 0, end) + 1)
+            elif end > looked_at:
+                starts.add(block.rfind(b"\n", looked_at, end) + 1 or looked_at)
+                looked_at = block.find(b"\n", end) + 1
 
         _DATABASE.scan(block, match_event_handler=hit)
         queue = deque(sorted(starts))
@@ -197,20 +198,22 @@ class Scanner:
 
     def _extend(self, key: str | None, current: _Open, line: Line) -> None:
         current.lines.append(line)
-        if _PART.search(line.message):
+        current.size += len(line.message)
+        if anatomy.is_part(line.message):
             current.alive = line.number
             current.kept = len(current.lines)
             current.quiet = 0
         else:
             current.quiet += 1
-        if _END.match(line.message):
+        if anatomy.is_end(line.message):
             current.kept = len(current.lines)
             self._finish(key)
-        elif current.quiet > _QUIET_OWN or len(current.lines) >= _REPORT_LINES:
+        elif current.quiet > _QUIET_OWN or len(current.lines) >= _REPORT_LINES or current.size >= _REPORT_SIZE:
             self._finish(key)
 
     def _expire(self, line: Line) -> None:
-        for key in [key for key, current in self._open.items() if line.number - current.alive > _QUIET_ALL]:
+        stale = [key for key, current in self._open.items() if line.number - current.alive > _QUIET_ALL]
+        for key in stale:
             self._finish(key)
 
     def _begins(self, line: Line) -> tuple[Rule, ...]:
@@ -255,6 +258,8 @@ class Scanner:
     def _begin(self, rules: tuple[Rule, ...], line: Line) -> None:
         if line.caller in self._open:
             self._finish(line.caller, cut=True)
+        if len(self._open) == _OPEN:
+            self._finish(next(iter(self._open)))
         first = line.number - len(self._before)
         before = tuple(
             old for old in (parse(raw, first + index) for index, raw in enumerate(self._before)) if old.caller == line.caller and old.stamped == line.stamped
