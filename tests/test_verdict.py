@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.declare import Detector
+from pipeline.declare import Detector, Expected
 from pipeline.errors import BuildError, InfraError, TreeError
 from pipeline.findings import Finding
 from pipeline.machine import Accel
@@ -31,6 +31,7 @@ from pipeline.verdict import (
     rate_bound,
     read_boot,
     read_run,
+    unmet,
     warning,
 )
 
@@ -413,6 +414,22 @@ def test_detectors_are_proved_by_console_and_file_and_disproved_by_giving_up() -
     assert not alive((*console, "turning off the locking correctness validator."), stats)
     assert not alive((), {}, Detector("none", "", "", "", ""))
     assert alive((), {"/sys/kernel/debug/kmemleak": ""}, Detector("k", "", "/sys/kernel/debug/kmemleak", "", ""))
+
+
+def test_a_case_gets_the_verdict_it_is_there_for() -> None:
+    """Outcome, title and patch all have to be right."""
+    due = Expected(fails=True, title="use-after-free .* in mem_cgroup_iter", patch=2)
+    right = Reason(Why.FINDING, Outcome.FAIL, "KASAN: slab-use-after-free Read in mem_cgroup_iter", "t", patch_number=2)
+    assert unmet(due, Verdict(Outcome.FAIL, (right,))) == ""
+    assert unmet(replace(due, patch=0), Verdict(Outcome.FAIL, (replace(right, patch_number=None),))) == ""
+    assert "PASS where FAIL" in unmet(due, Verdict(Outcome.PASS))
+    assert "BROKEN where FAIL is due: t" in unmet(due, Verdict(Outcome.BROKEN, (right,)))
+    assert "patch 2 is due, patch 1" in unmet(due, Verdict(Outcome.FAIL, (replace(right, patch_number=1),)))
+    assert "patch 2 is due, no patch" in unmet(due, Verdict(Outcome.FAIL, (replace(right, patch_number=None),)))
+    assert "no reason is titled" in unmet(due, Verdict(Outcome.FAIL, (replace(right, title="WARNING in x"),)))
+    passing = Expected(fails=False, title="", patch=0)
+    assert unmet(passing, Verdict(Outcome.PASS)) == ""
+    assert "FAIL where PASS is due: t" in unmet(passing, Verdict(Outcome.FAIL, (right,)))
 
 
 RUNS = st.builds(

@@ -1,6 +1,7 @@
 """Verdicts: whose fault it is, why, and what the answer is worth (docs/verdicts.md)."""
 
 from pipeline.verdict.evidence import prove, read_boot, read_run
+from pipeline.verdict.expectation import unmet
 from pipeline.verdict.failures import (
     broken,
     not_applied,
@@ -43,5 +44,6 @@ __all__ = [
     "rate_bound",
     "read_boot",
     "read_run",
+    "unmet",
     "warning",
 ]
