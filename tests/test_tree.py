@@ -6,7 +6,7 @@ import os
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,16 @@ def commit(folder: Path, message: str, files: Mapping[str, str | None] | None = 
     git(folder, "add", "-A", "-f")
     git(folder, "commit", "-qm", message)
     return git(folder, "rev-parse", "HEAD").strip()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_lands_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run every test in an empty folder, and see that it stays so."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    yield
+    assert list(here.iterdir()) == []
 
 
 @pytest.fixture

@@ -177,7 +177,10 @@ class _Bench:
 
     def _git_apply(self, patch: Patch, *options: str) -> proc.Done:
         line = ("apply", "--cached", "--whitespace=nowarn", *options, "-")
-        return git.ask(self.repo, *line, stdin=patch.diff)
+        # Even with --cached, a three-way apply may put a file into the folder it stands in (apply.c, load_current).
+        empty = self.repo / "empty"
+        empty.mkdir(exist_ok=True)
+        return git.ask(self.repo, "-C", str(empty), *line, stdin=patch.diff, env={"GIT_WORK_TREE": str(empty)})
 
     def _three_way(self, patch: Patch, plain: proc.Done) -> None:
         """Merge the patch through the blobs it was made on, as git am --3way; raise TreeError if that fails too."""
