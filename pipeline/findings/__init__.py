@@ -4,8 +4,6 @@
 recognised is in ``rules``; what a title looks like is in ``title``; whom it names in ``culprit``.
 """
 
-from __future__ import annotations
-
 from pipeline.findings.scan import Scanner, scan
 from pipeline.findings.types import Executor, Finding, Frame, Kind, Role, same_bug
 

@@ -5,8 +5,6 @@ The prefixes are those of kernel/printk/printk.c: ``<6>`` (print_syslog), ``[   
 prompt, a syslog daemon or a remark of printk ("printk messages dropped") may stand before them.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

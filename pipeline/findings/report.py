@@ -1,36 +1,34 @@
 """From the lines of one report to a Finding."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING
 
-from pipeline.findings import culprit, stack
+from pipeline.findings import dispatch, stack
+from pipeline.findings.culprit import NOBODY, culprit, frames_of
+from pipeline.findings.guilt import guilty_file
+from pipeline.findings.line import Line
+from pipeline.findings.pattern import any_of, rx
+from pipeline.findings.plumbing import base, is_plumbing
 from pipeline.findings.rules import RULES
-from pipeline.findings.rules.row import Blame
-from pipeline.findings.title import normalise
+from pipeline.findings.rules.row import Blame, Rule
+from pipeline.findings.stack import Stack
+from pipeline.findings.title import names, normalise
 from pipeline.findings.types import Executor, Finding, Frame, Role
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipeline.findings.line import Line
-    from pipeline.findings.rules.row import Rule
 
 _EXECUTOR = re.compile(r"Comm: syz\.(\d{1,9})\.(\d{1,9})\b")
 # "... is trying to acquire lock:" and its kin, then the lock and the place: kernel/locking/lockdep.c:print_lock.
 _LOCK_AT = re.compile(r"at: (?:\[<[0-9a-f]+>\] *)?(?P<function>[A-Za-z_$][\w.$]*)\+0x")
-# A stamp inside a title is the trace of two lines that became one.
-_STAMP_WITHIN = re.compile(r"\[ *\d+\.\d{6}\]")
-# Frames of fault injection in the middle of a report: its stack is another report's (lib/fault-inject.c:fail_dump).
-_FAULT_INJECTION = re.compile(r"^ *(?:\[<[0-9a-f]+>\] )?should_fail(?:slab|_ex)?\+0x", re.MULTILINE)
+_LOCK_WITHIN = 12
+# A time stamp inside a message is the trace of two lines that became one.
+_STAMP = re.compile(r"\[ *\d+\.\d{6}\]")
+# Fault injection prints a stack wherever it strikes, in the middle of a report too: lib/fault-inject.c:fail_dump.
+_FAULT_INJECTION = rx(r"^ *(?:\[<[0-9a-f]+>\] )?should_fail(?:slab|_ex)?\+0x")
 # How many lines after an announced stack may pass before its first frame.
-_STACK_DISTANCE = 20
-# A buffer of the network is asked for by who calls these.
-_BUFFER = re.compile(r"_*(?:alloc_skb|netdev_alloc_skb|napi_alloc_skb|sock_alloc_send|build_skb|skb_copy|pskb_copy)\w*|sk_\w*alloc\w*")
+_STACK_WITHIN = 20
+# A network buffer is asked for by who calls these.
+_BUFFERS = any_of(r"_*(alloc_skb|netdev_alloc_skb|napi_alloc_skb|sock_alloc_send|build_skb|skb_copy)\w* sk_\w*alloc\w*")
 
 _BY_NEEDLE: dict[str, list[tuple[int, Rule]]] = defaultdict(list)
 for _index, _rule in enumerate(RULES):
@@ -38,31 +36,35 @@ for _index, _rule in enumerate(RULES):
 
 
 def openers(message: str) -> tuple[Rule, ...]:
-    """The rules whose first line this is, in the order of the table."""
-    hit = [entry for needle, entries in _BY_NEEDLE.items() if needle in message for entry in entries]
+    """Return the rules whose first line this is, in the order of the table."""
+    hit = [row for needle, rows in _BY_NEEDLE.items() if needle in message for row in rows]
     return tuple(rule for _, rule in sorted(hit, key=itemgetter(0)) if rule.pattern.search(message))
 
 
 def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line], *, cut: bool = False) -> Finding:
-    """The finding that these lines are. The first line is the one that names the problem.
+    """Return the finding that `lines` are; the first of them names the problem.
 
-    ``cut`` says that another report of the same task began before this one had ended.
+    `before` are the lines above it. `cut` says that another report of the same task began before this
+    one had ended.
     """
     messages = [line.message for line in lines]
     text = "\n".join(messages)
-    rule, groups = _choose(rules, messages[0], text)
-    at = [stack.frame(message) for message in messages]
-    stacks = stack.stacks(messages, at)
-    locks = _locks(messages) if "lock" in rule.traits else ()
+    rule, groups, whole = _choose(rules, messages[0], text)
+    frames = [stack.frame(message) for message in messages]
+    stacks = stack.stacks(messages, frames)
     mixed = rule.stack and _FAULT_INJECTION.search(text) is not None
-    function = None if mixed else culprit.culprit(rule, groups, stacks, locks)
-    names = culprit.title_names(function)
-    corrupted = rule.corrupted or (rule.blame is not Blame.NOBODY and function is None)
-    corrupted = corrupted or (rule.stack and (mixed or _damaged(rule, messages, at, stacks)))
-    title, alts = _titles(rule, groups, names, stacks)
-    if _STAMP_WITHIN.search(messages[0]) or (cut and "framed" in rule.traits):
-        corrupted = True
-    frames = tuple(frame for found in stacks for frame in found.frames)
+    function = None if mixed else culprit(rule, groups, stacks, _lock(messages) if rule.lock else None)
+    known = names(function) if function else (NOBODY,)
+    title, alts = _titles(rule, groups, known, stacks)
+    corrupted = (
+        rule.corrupted
+        or mixed
+        or not whole
+        or (rule.blame is not Blame.NOBODY and function is None)
+        or (rule.stack and _damaged(rule, messages, frames, stacks))
+        or (rule.framed and cut)
+        or _STAMP.search(messages[0]) is not None
+    )
     executor = _EXECUTOR.search(text)
     return Finding(
         title=title,
@@ -72,56 +74,64 @@ def assemble(rules: Sequence[Rule], lines: Sequence[Line], before: Sequence[Line
         start_line=lines[0].number,
         end_line=lines[-1].number + 1,
         corrupted=corrupted,
-        frame=names[-1] if function else None,
-        guilty_file=culprit.guilty_file(rule, stacks),
-        report="\n".join(_text(before, messages, at)),
+        frame=known[-1] if function else None,
+        guilty_file=guilty_file(_accused(rule, stacks)),
+        report="\n".join([*(line.message for line in before), *_trusted(messages, frames)]),
         executor=Executor(int(executor[1]), int(executor[2])) if executor else None,
-        frames=frames,
+        frames=tuple(frame for found in stacks for frame in found.frames),
     )
 
 
-def _choose(rules: Sequence[Rule], head: str, text: str) -> tuple[Rule, dict[str, str | None]]:
+def _choose(rules: Sequence[Rule], head: str, text: str) -> tuple[Rule, dict[str, str], bool]:
+    """Return the first rule that the whole report satisfies, its groups, and whether there was one."""
     for rule in rules:
-        match = rule.pattern.search(head)
-        body = rule.body.search(text) if rule.body else None
+        match, body = rule.pattern.search(head), rule.body.search(text) if rule.body else None
         if match and (body or not rule.body):
-            return rule, {**match.groupdict(), **(body.groupdict() if body else {})}
-    rule = rules[-1]
-    match = rule.pattern.search(head)
-    return replace(rule, corrupted=True), defaultdict(str, match.groupdict() if match else {})
+            groups = {**match.groupdict(), **(body.groupdict() if body else {})}
+            return rule, {key: value or "" for key, value in groups.items()}, True
+    return rules[-1], defaultdict(str), False
 
 
-def _titles(rule: Rule, groups: dict[str, str | None], names: Sequence[str], stacks: Sequence[stack.Stack]) -> tuple[str, tuple[str, ...]]:
-    origin = next((f.function for s in stacks if s.role is Role.ALLOC for f in s.frames if f.trusted and not _BUFFER.fullmatch(f.function) and not culprit.is_plumbing(culprit.base(f.function))), culprit.NOBODY)
+def _titles(
+    rule: Rule, groups: Mapping[str, str], known: Sequence[str], stacks: Sequence[Stack]
+) -> tuple[str, tuple[str, ...]]:
+    origin = (frame.function for found in stacks if found.role is Role.ALLOC for frame in found.frames if frame.trusted)
+    values = {
+        "origin": next((x for x in map(base, origin) if not is_plumbing(x) and not _BUFFERS.fullmatch(x)), NOBODY)
+    }
     made = [
-        normalise(template.format_map({**{key: value or "" for key, value in groups.items()}, "frame": name, "origin": origin}))
-        for name in reversed(names)
+        normalise(template.format_map({**groups, **values, "frame": name}))
+        for name in reversed(known)
         for template in (rule.title, *rule.alts)
     ]
-    return made[0], tuple(sorted(set(made[1:]) - {made[0]}))
+    return made[0], tuple(sorted(set(made) - {made[0]}))
 
 
-def _locks(messages: Sequence[str]) -> tuple[str, ...]:
-    """The place where the lock was asked for: the first that the report names."""
-    for message in messages[:12]:
-        if match := _LOCK_AT.search(message):
-            return (match["function"],)
-    return ()
+def _lock(messages: Sequence[str]) -> str | None:
+    """Return the function that asked for the lock: the first place that the report names."""
+    found = (match["function"] for message in messages[:_LOCK_WITHIN] if (match := _LOCK_AT.search(message)))
+    return next(found, None)
 
 
-def _damaged(rule: Rule, messages: Sequence[str], frames: Sequence[Frame | None], stacks: Sequence[stack.Stack]) -> bool:
+def _accused(rule: Rule, stacks: Sequence[Stack]) -> list[Frame]:
+    frames = list(frames_of(rule, stacks, Role.LOCK))
+    start = dispatch.after_tick([base(frame.function) for frame in frames]) if rule.blame is Blame.STALL else None
+    return frames[start:]
+
+
+def _damaged(rule: Rule, messages: Sequence[str], frames: Sequence[Frame | None], stacks: Sequence[Stack]) -> bool:
     """Whether the report lacks a stack that it should have, or one that it announces."""
-    if not any(_whole(found) for found in stacks):
+    if not any(_is_trace(found) for found in stacks):
         return True
     # A hang shows the stacks of other tasks and CPUs too: only the first has to be there.
-    several = rule.blame in (Blame.WAITER, Blame.LOOP, Blame.STALL)
+    several = rule.blame in {Blame.WAITER, Blame.LOOP, Blame.STALL}
     promised: int | None = None
     for index, (message, frame) in enumerate(zip(messages, frames, strict=True)):
         if frame is not None:
             if several:
                 return False
             promised = None
-        elif promised is not None and index - promised > _STACK_DISTANCE:
+        elif promised is not None and index - promised > _STACK_WITHIN:
             return True
         elif stack.announces(message):
             if promised is not None:
@@ -130,14 +140,11 @@ def _damaged(rule: Rule, messages: Sequence[str], frames: Sequence[Frame | None]
     return promised is not None
 
 
-def _whole(found: stack.Stack) -> bool:
+def _is_trace(found: Stack) -> bool:
     """Whether this is a stack trace, and not only where a CPU stood or a lock was taken."""
     frames = sum(1 for frame in found.frames if frame.role is not Role.REGS)
     return frames >= (2 if found.role is Role.AUX else 1)
 
 
-def _text(before: Sequence[Line], messages: Sequence[str], frames: Sequence[Frame | None]) -> list[str]:
-    return [
-        *(line.message for line in before),
-        *(message for message, frame in zip(messages, frames, strict=True) if frame is None or frame.trusted),
-    ]
+def _trusted(messages: Sequence[str], frames: Sequence[Frame | None]) -> list[str]:
+    return [message for message, frame in zip(messages, frames, strict=True) if frame is None or frame.trusted]

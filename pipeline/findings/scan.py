@@ -5,22 +5,17 @@ not grow with the log. While no report is open, a block of lines is searched for
 rules at once and only the lines that hold one are looked at.
 """
 
-from __future__ import annotations
-
 import re
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import hyperscan
 
 from pipeline.findings import anatomy, report
 from pipeline.findings.line import LINE_LIMIT, Line, parse
-from pipeline.findings.rules import RULES
+from pipeline.findings.rules import RULES, Rule
+from pipeline.findings.types import Finding
 
-if TYPE_CHECKING:
-    from pipeline.findings.rules import Rule
-    from pipeline.findings.types import Finding
 
 # How much is searched at once.
 _BLOCK = 1 << 20
@@ -44,11 +39,20 @@ _LITERAL, _RUNNING, _FIRMWARE = 0, 1, 2
 def _database() -> hyperscan.Database:
     rows = [(re.sub(r"([^\w ])", r"\\\1", needle), _LITERAL, 0) for needle in _NEEDLES]
     # printk with a clock that runs: the kernel is up.
-    rows.append((r"^(?:<\d{1,3}>)?\[ {0,6}(?:[1-9]\d{0,6}\.\d{6}|0\.\d{0,5}[1-9])", _RUNNING, hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE))
+    rows.append(
+        (
+            r"^(?:<\d{1,3}>)?\[ {0,6}(?:[1-9]\d{0,6}\.\d{6}|0\.\d{0,5}[1-9])",
+            _RUNNING,
+            hyperscan.HS_FLAG_SINGLEMATCH | hyperscan.HS_FLAG_MULTILINE,
+        )
+    )
     rows.append((r"^(?:SeaBIOS|UEFI firmware|BdsDxe|EDK II)", _FIRMWARE, hyperscan.HS_FLAG_MULTILINE))
     database = hyperscan.Database()
     database.compile(
-        expressions=[row[0].encode() for row in rows], ids=[row[1] for row in rows], elements=len(rows), flags=[row[2] for row in rows]
+        expressions=[row[0].encode() for row in rows],
+        ids=[row[1] for row in rows],
+        elements=len(rows),
+        flags=[row[2] for row in rows],
     )
     return database
 
@@ -222,22 +226,22 @@ class Scanner:
         if not rules:
             return ()
         first = rules[0]
-        if "boot" in first.traits:
+        if first.boot:
             return rules if self._rebooted(line) else ()
-        if "prose" in first.traits and not line.stamped and self._running:
+        if first.prose and not line.stamped and self._running:
             return ()
         current = self._open.get(line.caller)
         if current is not None:
-            if "follows" in first.traits:
+            if first.follows:
                 return ()
             head = current.rules[0]
             if head.absorbs is not None and head.absorbs.search(line.message):
                 return ()
             if "[inline]" in current.lines[-1].message and first is head:
                 return ()
-        if "consequence" in first.traits and (self._trouble is not None or self._open):
+        if first.aftermath and (self._trouble is not None or self._open):
             return ()
-        if "follows" in first.traits and self._trouble is not None and line.number - self._trouble < _QUIET_OWN:
+        if first.follows and self._trouble is not None and line.number - self._trouble < _QUIET_OWN:
             return ()
         return rules
 
@@ -262,7 +266,9 @@ class Scanner:
             self._finish(next(iter(self._open)))
         first = line.number - len(self._before)
         before = tuple(
-            old for old in (parse(raw, first + index) for index, raw in enumerate(self._before)) if old.caller == line.caller and old.stamped == line.stamped
+            old
+            for old in (parse(raw, first + index) for index, raw in enumerate(self._before))
+            if old.caller == line.caller and old.stamped == line.stamped
         )
         self._open[line.caller] = _Open(rules, [line], before, line.number)
         self._trouble = line.number
@@ -277,4 +283,6 @@ def scan(data: bytes) -> list[Finding]:
     """Every finding of a whole console, in order of appearance."""
     scanner = Scanner()
     findings = scanner.feed(data) + scanner.close()
-    return sorted((replace(finding, panicked=scanner.panicked) for finding in findings), key=lambda finding: finding.start_line)
+    return sorted(
+        (replace(finding, panicked=scanner.panicked) for finding in findings), key=lambda finding: finding.start_line
+    )

@@ -1,15 +1,10 @@
 """Stack traces: which lines are frames, which stack a frame belongs to, and how far to trust it."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from pipeline.findings.types import Frame, Role
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 _PC = r"\[ ?<?(?:0x)?[0-9a-f]{8,16}>?\]"
 _SYM = r"(?P<function>[A-Za-z_$][\w.$]{0,200})\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})"
@@ -23,7 +18,9 @@ _MODULE = r"(?: \[(?!inline)(?P<module>[\w-]+)(?: [0-9a-f]{16,40})?\])?"
 # arch/arm64/kernel/stacktrace.c:dump_backtrace_entry, lib/stacktrace.c:stack_trace_print.
 _FRAME = re.compile(rf"(?:{_PC} *){{0,2}}(?P<doubt>\? +)?{_SYM}{_MODULE}(?: {_SRC})?(?: |\(|\)|$)")
 # An inlined frame, as symbolisers add it: no offset, but file and line.
-_INLINED = re.compile(rf"(?:\[< *inline *>\] +|{_PC} +)?(?P<doubt>\? +)?(?P<function>[A-Za-z_$][\w.$]*) {_SRC}(?: \[inline\])?(?P<offset>(?!))?(?P<size>(?!))?{_NO_MODULE}\s*$")
+_INLINED = re.compile(
+    rf"(?:\[< *inline *>\] +|{_PC} +)?(?P<doubt>\? +)?(?P<function>[A-Za-z_$][\w.$]*) {_SRC}(?: \[inline\])?(?P<offset>(?!))?(?P<size>(?!))?{_NO_MODULE}\s*$"
+)
 # 32-bit ARM, arch/arm/kernel/traps.c:dump_backtrace_entry: callee and caller in one line.
 _ARM = re.compile(
     rf"(?:{_PC} )?\(?(?P<function>[A-Za-z_$][\w.$]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?\)? from"
@@ -31,16 +28,40 @@ _ARM = re.compile(
 )
 # The instruction a CPU stopped at: arch/x86/kernel/process_64.c:__show_regs,
 # arch/arm64/kernel/process.c:__show_regs, arch/riscv, arch/powerpc.
-_REGS = re.compile(rf"(?:RIP: [0-9a-f]{{4}}:|EIP: (?:[0-9a-f]{{4}}:)?|IP: |pc : |PC is at |epc : |NIP )(?:{_PC} *){{0,2}}{_SYM}{_MODULE}(?: {_SRC})?{_NO_DOUBT}")
+_REGS = re.compile(
+    rf"(?:RIP: [0-9a-f]{{4}}:|EIP: (?:[0-9a-f]{{4}}:)?|IP: |pc : |PC is at |epc : |NIP )(?:{_PC} *){{0,2}}{_SYM}{_MODULE}(?: {_SRC})?{_NO_DOUBT}"
+)
 
 _MARKERS: tuple[tuple[Role, re.Pattern[str]], ...] = (
-    (Role.ALLOC, re.compile(r"Allocated(?: by task \d+.*|):|Allocated by task|allocated by task|INFO: Allocated in|Uninit was created at|Local variable .*created at|Allocated in \S+ age=|kmalloc-?.* allocated|\s*backtrace(?: \([^)]*\)|):")),
+    (
+        Role.ALLOC,
+        re.compile(
+            r"Allocated(?: by task \d+.*|):|Allocated by task|allocated by task|INFO: Allocated in|Uninit was created at|Local variable .*created at|Allocated in \S+ age=|kmalloc-?.* allocated|\s*backtrace(?: \([^)]*\)|):"
+        ),
+    ),
     (Role.FREE, re.compile(r"Freed(?: by task \d+.*|):|Freed by task|freed by task|INFO: Freed in|Freed in \S+ age=")),
-    (Role.OTHER, re.compile(r"Uninit was stored to memory at|Last potentially related work creation|Second to last potentially related|Last call_rcu\(\)|read(?:-write)? (?:\(marked\) )?to 0x|write (?:\(marked\) )?to 0x|race at unknown origin")),
-    (Role.LOCK, re.compile(r"-> #\d+ \(|\.\.\. (?:key +at|acquired at)|the dependencies between|stack_trace|hardirqs? last|softirqs? last|\{[A-Z-]+\} state was registered at|.*(?:INITIAL USE|IN-[A-Z]+-[WR]|[A-Z]+-ON-[WR]) at:|the first lock|irq event stamp|Preemption disabled at|\s*to a [A-Z-]+-irq-unsafe lock|\.\.\. which became")),
-    (Role.CALL, re.compile(r".*\b(?:Call [Tt]race:|Backtrace: ?$|stack backtrace:?|[Cc]all [Tt]race \(|CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm:|NMI backtrace for cpu|Sending NMI|task:\S+ +state:)")),
+    (
+        Role.OTHER,
+        re.compile(
+            r"Uninit was stored to memory at|Last potentially related work creation|Second to last potentially related|Last call_rcu\(\)|read(?:-write)? (?:\(marked\) )?to 0x|write (?:\(marked\) )?to 0x|race at unknown origin"
+        ),
+    ),
+    (
+        Role.LOCK,
+        re.compile(
+            r"-> #\d+ \(|\.\.\. (?:key +at|acquired at)|the dependencies between|stack_trace|hardirqs? last|softirqs? last|\{[A-Z-]+\} state was registered at|.*(?:INITIAL USE|IN-[A-Z]+-[WR]|[A-Z]+-ON-[WR]) at:|the first lock|irq event stamp|Preemption disabled at|\s*to a [A-Z-]+-irq-unsafe lock|\.\.\. which became"
+        ),
+    ),
+    (
+        Role.CALL,
+        re.compile(
+            r".*\b(?:Call [Tt]race:|Backtrace: ?$|stack backtrace:?|[Cc]all [Tt]race \(|CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm:|NMI backtrace for cpu|Sending NMI|task:\S+ +state:)"
+        ),
+    ),
 )
-_MARK_NEEDLE = re.compile(r"[Ll]located|[Ff]reed|created at|disabled at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace|CPU: |NMI|task:|last|the |stamp|which|call_rcu")
+_MARK_NEEDLE = re.compile(
+    r"[Ll]located|[Ff]reed|created at|disabled at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace|CPU: |NMI|task:|last|the |stamp|which|call_rcu"
+)
 _SOURCE = re.compile(r"\.(?:[chS]|rs|inc):\d")
 _TRACE = re.compile(r"[Cc]all [Tt]race:|Backtrace:|^ *backtrace(?: \(|:)|Allocated:|Allocated by|Freed:|Freed by")
 

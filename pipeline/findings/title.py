@@ -4,8 +4,6 @@ What differs from run to run is put into words: decimal numbers are NUM, long he
 ADDR, addresses of the network IP, line numbers LINE; and the offset of a frame goes.
 """
 
-from __future__ import annotations
-
 import re
 
 TITLE_LIMIT = 120
@@ -38,7 +36,19 @@ def normalise(text: str) -> str:
 
 # How a system call's entry is named, from its newest form to its oldest; each is tried once, in
 # this order (include/linux/syscalls.h and arch/*/include/asm/syscall_wrapper.h).
-_ENTRIES = ("__se_", "__do_", "sys_", "SYSC_", "SyS_", "compat_SyS_", "__x64_", "__arm64_", "__ia32_", "__riscv_", "__s390x_")
+_ENTRIES = (
+    "__se_",
+    "__do_",
+    "sys_",
+    "SYSC_",
+    "SyS_",
+    "compat_SyS_",
+    "__x64_",
+    "__arm64_",
+    "__ia32_",
+    "__riscv_",
+    "__s390x_",
+)
 
 # Functions that stand for one another: the bug is the same, the variant is not.
 _VARIANTS: tuple[tuple[re.Pattern[str], str], ...] = (

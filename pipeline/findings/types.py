@@ -1,7 +1,5 @@
 """What a console report is, once it has been read: values only, frozen all the way down."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import Enum, unique
 

@@ -4,8 +4,6 @@ Order matters only among rows with the same needle: the first whose pattern and 
 so special rows stand before general ones.
 """
 
-from __future__ import annotations
-
 from pipeline.findings.rules.faults import FAULTS
 from pipeline.findings.rules.hangs import HANGS
 from pipeline.findings.rules.locking import LOCKING
