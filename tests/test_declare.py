@@ -156,7 +156,7 @@ def test_a_number_is_written_as_one(written: str) -> None:
         ("profile", "name: lockdep", "name: kasan", "detector kasan stands twice"),
         ("program", "memcg_churn.c", "../x.c", "x.yaml:3:13: expected a C file beside this one"),
         ("program", "budget: 30", "budget: 0", "x.yaml:5:13: 0 is not between 1 and 86400"),
-        ("program", "programs:", "programm:", "x.yaml:1:1: unknown key programm; did you mean programs?"),
+        ("program", "programs:", "program:", "x.yaml:1:1: unknown key program; did you mean programs?"),
         ("program", "name: memcg_churn", "name: memcg-churn", "expected a name like memcg_churn"),
         ("machine", "[30, 10]", "[30, 12]", "x.yaml:2:3: machine 2node: distance of node 1 to itself is 12"),
         ("machine", "768, cpus: 1}", "768, cpu: 1}", "x.yaml:4:24: unknown key cpu; did you mean cpus?"),

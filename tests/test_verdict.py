@@ -205,6 +205,25 @@ def test_a_lost_guest_fails_with_a_report_and_is_broken_without(ended: Ended) ->
     assert of(console=SPLAT, **lost).outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize("ended", [Ended.LOST, Ended.QEMU_DIED, Ended.TIMEOUT])
+def test_a_known_report_does_not_explain_a_lost_guest(ended: Ended) -> None:
+    """One trial went well, the other was lost after what the base shows too: that is no PASS."""
+    lost = run(2, seed=2, number=2, ended=ended, exit_status=None, ktap=(), console=SPLAT)
+    result = verdict(evidence(run(2), lost), evidence(run(0, console=SPLAT)), replace(ASKED, trials=2))
+    assert result.outcome is Outcome.BROKEN
+    assert [x.title for x in result.known] == ["KASAN: slab-use-after-free Read in mem_cgroup_iter"]
+
+
+@pytest.mark.parametrize("ended", [Ended.PANIC, Ended.HANG, Ended.FINDING, Ended.TIMEOUT])
+def test_a_series_may_repair_what_breaks_its_base(ended: Ended) -> None:
+    """A base that breaks down with a report is a base; that its guest proved no detector is no gap then."""
+    base = evidence(
+        run(0, proofs=() if ended is not Ended.TIMEOUT else ALIVE),
+        run(0, ended=ended, exit_status=None, ktap=(), console=SPLAT, proofs=()),
+    )
+    assert verdict(evidence(run(2)), base).outcome is Outcome.PASS
+
+
 def test_an_early_end_for_a_report_that_is_not_there_is_broken() -> None:
     """The rules that ended the run and those that judge it have to agree."""
     assert of(ended=Ended.FINDING, exit_status=None, ktap=()).outcome is Outcome.BROKEN

@@ -16,6 +16,10 @@ _LOST = {
 """Ends that say nothing about the kernel unless a report comes with them."""
 
 
+_NO_WORD = (Ended.LOST, Ended.QEMU_DIED, Ended.TIMEOUT)
+"""Ends that are not the kernel's doing."""
+
+
 def skipped(trial: Trial) -> bool:
     """Whether a program said that it had nothing to do here."""
     tests = trial.tests.tests
@@ -28,7 +32,7 @@ def skipped(trial: Trial) -> bool:
 
 def counts(trial: Trial, asked: Asked) -> bool:
     """Whether a trial is evidence: it came to its end, was not skipped, and has no gap."""
-    return trial.run.ended is Ended.DONE and not skipped(trial) and not any(of_trial(trial, asked))
+    return trial.run.ended is Ended.DONE and not skipped(trial) and not any(of_trial(trial, asked, explained=False))
 
 
 def _gap(why: Why, text: str, run: Run | None = None, program: str = "", cut: int | None = None) -> Reason:
@@ -47,11 +51,12 @@ def _gap(why: Why, text: str, run: Run | None = None, program: str = "", cut: in
     )
 
 
-def of_trial(trial: Trial, asked: Asked) -> Iterator[Reason]:
-    """Yield what is missing in one trial."""
+def of_trial(trial: Trial, asked: Asked, *, explained: bool) -> Iterator[Reason]:
+    """Yield what is missing in one trial; `explained`: its reports account for a guest that was lost."""
     run = trial.run
     if run.ended in _LOST:
-        if not trial.findings:
+        # We ended it for its report ourselves, so any report will do there.
+        if not (trial.findings and (explained or run.ended is Ended.FINDING)):
             why, text = _LOST[run.ended]
             yield _gap(why, f"{text}: {run.detail}" if run.detail else text, run)
         return
@@ -104,6 +109,7 @@ def of_base(asked: Asked, base: Evidence) -> Iterator[Reason]:
         how = f"the base does not boot: {last.ended.value}; {last.detail}" if last else "the base was not booted"
         yield _gap(Why.NO_BASE, how.removesuffix("; "), cut=0)
         return
+    broke_down = any(trial.run.ended is not Ended.DONE and trial.run.ended not in _NO_WORD for trial in base.trials)
     for program in asked.programs:
         trials = base.of(program)
         if not trials:
@@ -112,7 +118,9 @@ def of_base(asked: Asked, base: Evidence) -> Iterator[Reason]:
             text = f"no trial of {program} on the base came to an end that says anything"
             yield _gap(Why.NO_BASE, text, program=program, cut=0)
         for trial in trials:
-            yield from of_trial(trial, asked)
+            # A base that breaks down cannot prove its detectors, and may be what the series repairs.
+            found = of_trial(trial, asked, explained=True)
+            yield from (gap for gap in found if not (broke_down and gap.why is Why.DETECTOR))
     yield from _unscanned(asked, "base", base.trials)
 
 
@@ -127,7 +135,8 @@ def of_patched(asked: Asked, base: Evidence, patched: Evidence, *, failed: bool)
         trials = patched.of(program)
         for trial in trials:
             # A guest that broke down cannot prove its detectors any more, and need not: one has spoken.
-            yield from (gap for gap in of_trial(trial, asked) if not (failed and gap.why is Why.DETECTOR))
+            found = of_trial(trial, asked, explained=failed)
+            yield from (gap for gap in found if not (failed and gap.why is Why.DETECTOR))
         if len(trials) < asked.trials and not failed:
             text = f"{program}: {len(trials)} of {asked.trials} trials were run on the patched kernel"
             yield _gap(Why.NOT_RUN, text, program=program)
