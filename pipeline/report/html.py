@@ -76,7 +76,7 @@ _PAGE = """<!DOCTYPE html>
 </section>
 {% endif %}
 {% if s.worth %}
-<section><h2>What the answer is worth</h2><ul>{% for line in s.worth %}<li>{{ line }}</li>{% endfor %}</ul></section>
+<section><h2>What was tried</h2><ul>{% for line in s.worth %}<li>{{ line }}</li>{% endfor %}</ul></section>
 {% endif %}
 {% if s.verdict.known %}
 <section><h2>Known: on the base too, not counted</h2>

@@ -138,10 +138,11 @@ class Summary:
 
     @property
     def worth(self) -> tuple[str, ...]:
-        """What the answer is worth, one sentence a program."""
+        """What was tried, one sentence a program; with what a PASS is worth, since a FAIL needs no bound."""
+        passed = self.verdict.outcome is Outcome.PASS
         return tuple(
-            f"{row.program}: {_count(row.trials, 'trial')}, {row.seconds:.0f} s, {_count(row.cycles, 'cycle')}; "
-            f"a failure in more than {row.bound:.1%} of such trials would have shown (95% sure)"
+            f"{row.program}: {_count(row.trials, 'trial')}, {row.seconds:.0f} s, {_count(row.cycles, 'cycle')}"
+            + (f"; a failure in more than {row.bound:.1%} of such trials would have shown (95% sure)" if passed else "")
             for row in self.verdict.worth
         )
 
