@@ -23,6 +23,10 @@
  * Churners make a batch of leaves (a cycle is one of them), enter some and fill them, leave, and remove all.
  * Some leaves are free of charges when they are removed and are freed at once; others stay pinned by
  * clean page cache, which only reclaim gives back, or by shared or anonymous memory until the batch is over.
+ * Churners wait for each other before they remove a batch, and hand out what they removed once it is offline.  So memcgs go
+ * offline in bursts, and between two bursts none does, while those of the last one are scraped and
+ * freed one by one: a position that went stale is met both right after an offline and long after the last one.
+ *
  * Reclaimers, pinned to CPUs of all nodes, write memory.reclaim on all levels, as a rule when they have been told that
  * a dead memcg with page cache is below: a walk that finds nothing goes round at every priority, and
  * takes as long as making ten memcgs.
@@ -69,10 +73,11 @@ static int sides[SIDES];
 static int mids[SIDES][MIDS];
 static char folder[64];			/* for dentries and inodes, on tmpfs */
 
-/* Shared by all workers: dead memcgs with page cache, by the place they were removed from. */
-static struct prey {
-	_Atomic int below[SIDES][MIDS];
-} *prey;
+/* By all workers: dead memcgs with page cache, by the place they were removed from. */
+static struct shared {
+	_Atomic int prey[SIDES][MIDS];
+	_Atomic unsigned int ready;	/* churners that ever had a batch to remove */
+} *shared;
 
 /* What a leaf is filled with, and whether that is still there when the leaf is removed. */
 enum fill { CLEAN_CACHE, ANON, ANON_KEPT, SHARED_KEPT, OBJECTS };
@@ -119,8 +124,8 @@ static bool setup(void)
 			}
 		}
 	}
-	prey = mmap(NULL, sizeof(*prey), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (prey == MAP_FAILED) {
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED) {
 		gt_note("no memory");
 		return false;
 	}
@@ -308,6 +313,28 @@ static void controller(int parent, const char *change)
 		gt_die("%s: %s", change, strerror(-error));
 }
 
+/*
+ * Reclaim scrapes a dead memcg only once it is offline, a grace period after it was removed; before that it is
+ * one small memcg among others.  So it is told of a batch when the next one has been made: turning the
+ * controller on waits until what was turned off is offline.
+ */
+static void tell_reclaimers(struct churner *c)
+{
+	atomic_fetch_add(&shared->prey[c->side][c->mid_before], (int)c->cached_before);
+	c->cached_before = 0;
+}
+
+/* Remove when all churners are ready to, but do not wait for one that is stuck in reclaim. */
+static void wait_for_others(void)
+{
+	unsigned int churners = (gt_workers() + 1) / 2;
+	unsigned int all = (atomic_fetch_add(&shared->ready, 1) / churners + 1) * churners;
+	double until = gt_now() + 0.5;
+
+	while (atomic_load(&shared->ready) < all && gt_now() < until && !gt_over())
+		gt_sleep(0.002);
+}
+
 /* Leaves that keep their cgroup and lose their memcg. */
 static void churn_toggled(struct gt_worker *w)
 {
@@ -318,7 +345,9 @@ static void churn_toggled(struct gt_worker *w)
 	for (i = 0; i < BATCH_MOST; i++)
 		snprintf(names[i], sizeof(names[i]), "%u", i);
 	controller(c->toggled, "+memory");
+	tell_reclaimers(c);
 	fill_batch(w, c->toggled, names, BATCH_MOST);
+	wait_for_others();
 	controller(c->toggled, "-memory");
 	gt_count(TOGGLES, 1);
 	gt_cycles(BATCH_MOST);
@@ -336,7 +365,9 @@ static void churn_made(struct gt_worker *w, int parent)
 		if (mkdirat(parent, names[i], 0755))
 			gt_die("%s: %s", names[i], strerror(errno));
 	}
+	tell_reclaimers(c);
 	fill_batch(w, parent, names, n);
+	wait_for_others();
 	for (i = 0; i < n; i++) {
 		int error = gt_cgroup_remove(parent, names[i]);
 
@@ -378,11 +409,6 @@ static void churn(struct gt_worker *w)
 	} else {
 		churn_made(w, mids[c->side][mid]);
 	}
-	/*
-	 * Reclaim scrapes a dead memcg only once it is offline, a grace period after it was removed; before that it
-	 * is one small memcg among others.  So it is told of the batch before.
-	 */
-	atomic_fetch_add(&prey->below[c->side][c->mid_before], (int)c->cached_before);
 	c->mid_before = mid;
 	c->cached_before = c->cached;
 	gt_count(CACHE_LEFT, c->cached);
@@ -413,7 +439,7 @@ static bool hunt(struct gt_worker *w, uint32_t *side, uint32_t *mid)
 
 		*side = at / MIDS % SIDES;
 		*mid = at % MIDS;
-		here = &prey->below[*side][*mid];
+		here = &shared->prey[*side][*mid];
 		n = atomic_load(here);
 		while (n > 0)
 			if (atomic_compare_exchange_weak(here, &n, n - 1))
@@ -446,14 +472,14 @@ static void reclaim(struct gt_worker *w)
 	int target, error;
 
 	if (!hunt(w, &side, &mid)) {
-		if (!gt_random_one_in(&w->random, 400)) {
+		if (!gt_random_one_in(&w->random, 250)) {
 			gt_sleep(0.002);
 			return;
 		}
 		side = gt_random_below(&w->random, SIDES);
 		gt_count(LONG_WALKS, 1);
 	}
-	target = level < 3 ? gt_cgroup() : level < 6 ? sides[side] : mids[side][mid];
+	target = level < 4 ? gt_cgroup() : level < 7 ? sides[side] : mids[side][mid];
 	/*
 	 * Where there is nothing, memory.reclaim tries seventeen times at thirteen priorities, which takes as
 	 * long as making a hundred memcgs.  A signal ends it after the first time.
@@ -462,7 +488,9 @@ static void reclaim(struct gt_worker *w)
 	error = gt_write(target, "memory.reclaim", "%s", goals[gt_random_below(&w->random, GT_ARRAY(goals))]);
 	setitimer(ITIMER_REAL, &never, NULL);
 	gt_count(error ? RECLAIMS_SHORT : RECLAIMS, 1);
-	if (gt_random_one_in(&w->random, 16) &&
+	/* Time for what was scraped to be freed, before the position that was left on it is read. */
+	gt_sleep(gt_random_below(&w->random, 64) / 1000.0);
+	if (gt_random_one_in(&w->random, 8) &&
 	    gt_read_key(gt_cgroup(), "cgroup.stat", "nr_dying_subsys_memory") > 0)
 		gt_count(DYING_SEEN, 1);
 }
