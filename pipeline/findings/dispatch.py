@@ -45,14 +45,17 @@ _KERNEL_SYSCALLS = r"""
 """
 # System calls that say nothing: whatever a program does with a file or a socket goes through them.
 _BROAD = r"""
-    (__se_|__do_|__x64_|__arm64_|__ia32_|__riscv_)?(compat_)?(sys|SyS|SYSC|compat_SyS|ksys)_(ioctl|p?(read|write)(64|v2?)?|connect|setsockopt|getsockopt|socketcall|mmap\w*)
+    (__se_|__do_|__x64_|__arm64_|__ia32_|__riscv_)?(compat_)?(sys|SyS|SYSC|compat_SyS|ksys)_(ioctl|p?(read|write)(64|v2?)?)
+    (__se_|__do_|__x64_|__arm64_|__ia32_|__riscv_)?(compat_)?(sys|SyS|SYSC|compat_SyS)_(connect|setsockopt|getsockopt)
+    (__se_|__do_|__x64_|__arm64_|__ia32_|__riscv_)?(compat_)?(sys|SyS|SYSC|compat_SyS)_(socketcall|mmap\w*)
 """
 # How a stall is noticed: the timer interrupt, and the printing of the stack itself.
 _NOISE = r"""
     _*dump_stack\w* _*nmi_\w+ arch_trigger_\w+ trigger_\w+
     rcu_(dump|check|pending|sched_clock|kick|print|exp|gp|stall|is_cpu)\w* _*rcu_pending
-    print_\w*stall\w* check_cpu_stall update_process_times tick_\w+ _*hrtimer_\w+ local_apic_\w+ _*sysvec_\w+ asm_sysvec_\w+
-    _*smp_apic_\w+ smp_\w+_interrupt apic_timer_\w+ .*_interrupt _*run_hrtimer show_\w+ sched_show_task dump_\w+ watchdog_\w+
+    print_\w*stall\w* check_cpu_stall update_process_times tick_\w+ _*hrtimer_\w+ local_apic_\w+ _*sysvec_\w+
+    asm_sysvec_\w+ _*smp_apic_\w+ smp_\w+_interrupt apic_timer_\w+ .*_interrupt _*run_hrtimer show_\w+
+    sched_show_task dump_\w+ watchdog_\w+
     handle_\w*irq\w* _*handle_domain_irq handle_percpu_\w+ generic_handle_\w+ gic_\w+ arch_timer_\w+ el1_irq el1h_\w+
     el1_interrupt call_on_irq_stack do_interrupt_handler _*irq_\w+ do_IRQ ret_from_intr .*panic.*
     __schedule schedule\w* preempt_schedule\w* _*raw_\w+ do_raw_\w+ queued_\w+ lock_(acquire|release) __sanitizer_\w+

@@ -33,7 +33,7 @@ class Line:
 
 
 def clean(raw: bytes) -> str:
-    """The text of a raw line: no colours, no control characters, undecodable bytes replaced."""
+    """Return the text of a raw line: no colours, no control characters, undecodable bytes replaced."""
     text = raw[:LINE_LIMIT].decode("utf-8", "replace")
     if text.isprintable():
         return text

@@ -11,3 +11,8 @@ def rx(pattern: str) -> re.Pattern[str]:
 def any_of(*tables: str) -> re.Pattern[str]:
     """Return a pattern for any of the patterns that stand in `tables`, with white space between them."""
     return re.compile("|".join(f"(?:{pattern})" for table in tables for pattern in table.split()))
+
+
+def begins(*phrases: str) -> re.Pattern[str]:
+    """Return a pattern for messages that begin, after blanks, with one of these."""
+    return re.compile(" *(?:" + "|".join(phrases) + ")")

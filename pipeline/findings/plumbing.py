@@ -165,12 +165,12 @@ _PLUMBING = any_of(
 
 # A name the compiler made: the ending says how, not what.
 _SUFFIX = re.compile(
-    r"(?:\.(?:isra|part|constprop|cold|llvm|lto_priv|cfi_jt|cfi|clone|specialized|localalias|clang)(?:\.[\w]+)*|\.\d+)+$"
+    r"(?:\.(?:isra|part|constprop|cold|llvm|lto_priv|cfi_jt|cfi|clone|specialized|localalias)(?:\.[\w]+)*|\.\d+)+$"
 )
 
 
 def base(function: str) -> str:
-    """The function as written in the source: without ``.isra.0``, ``.cold`` and their like."""
+    """Return the function as written in the source: without ``.isra.0``, ``.cold`` and their like."""
     return _SUFFIX.sub("", function)
 
 

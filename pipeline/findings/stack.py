@@ -4,66 +4,114 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.findings.pattern import begins
 from pipeline.findings.types import Frame, Role
 
 _PC = r"\[ ?<?(?:0x)?[0-9a-f]{8,16}>?\]"
-_SYM = r"(?P<function>[A-Za-z_$][\w.$]{0,200})\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})"
-_SRC = r"(?P<file>[\w./+-]{1,200}\.(?:[chS]|rs|inc)):(?P<line>\d{1,7})"
-# Every kind of frame has the same groups; those it cannot have never match.
-_NO_DOUBT = r"(?P<doubt>(?!))?"
-_NO_MODULE = r"(?P<module>(?!))?"
+_NAME = r"[A-Za-z_$][\w.$]{0,200}"
+_OFFSET = r"\+0x(?P<offset>[0-9a-f]{1,8})/0x(?P<size>[0-9a-f]{1,8})"
+_FUNCTION = rf"(?P<function>{_NAME}){_OFFSET}"
 _MODULE = r"(?: \[(?!inline)(?P<module>[\w-]+)(?: [0-9a-f]{16,40})?\])?"
+_SOURCE = r"(?P<file>[\w./+-]{1,200}\.(?:[chS]|rs|inc)):(?P<line>\d{1,7})"
+_DOUBT = r"(?P<doubt>\? +)?"
 
-# A plain frame. x86: arch/x86/kernel/dumpstack.c:printk_stack_address, arm64:
-# arch/arm64/kernel/stacktrace.c:dump_backtrace_entry, lib/stacktrace.c:stack_trace_print.
-_FRAME = re.compile(rf"(?:{_PC} *){{0,2}}(?P<doubt>\? +)?{_SYM}{_MODULE}(?: {_SRC})?(?: |\(|\)|$)")
-# An inlined frame, as symbolisers add it: no offset, but file and line.
-_INLINED = re.compile(
-    rf"(?:\[< *inline *>\] +|{_PC} +)?(?P<doubt>\? +)?(?P<function>[A-Za-z_$][\w.$]*) {_SRC}(?: \[inline\])?(?P<offset>(?!))?(?P<size>(?!))?{_NO_MODULE}\s*$"
-)
+
+def _frames(pattern: str) -> re.Pattern[str]:
+    """Return a pattern with the groups of every frame: those that this kind does not have never match."""
+    missing = (group for group in ("doubt", "offset", "size", "module") if f"(?P<{group}>" not in pattern)
+    return re.compile(pattern + "".join(f"(?P<{group}>(?!))?" for group in missing))
+
+
+# arch/x86/kernel/dumpstack.c:printk_stack_address, arch/arm64/kernel/stacktrace.c:dump_backtrace_entry,
+# kernel/stacktrace.c:stack_trace_print.
+_PLAIN = _frames(rf"(?:{_PC} *){{0,2}}{_DOUBT}{_FUNCTION}{_MODULE}(?: {_SOURCE})?(?: |\(|\)|$)")
+# What a symboliser adds for a call that was inlined: no offset, but file and line.
+_INLINED = _frames(rf"(?:\[< *inline *>\] +|{_PC} +)?{_DOUBT}(?P<function>{_NAME}) {_SOURCE}(?: \[inline\])?\s*$")
 # 32-bit ARM, arch/arm/kernel/traps.c:dump_backtrace_entry: callee and caller in one line.
-_ARM = re.compile(
-    rf"(?:{_PC} )?\(?(?P<function>[A-Za-z_$][\w.$]*)(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?\)? from"
-    rf" (?:{_PC} )?\(?(?P<caller>[A-Za-z_$][\w.$]*)\+0x(?P<offset>[0-9a-f]+)/0x(?P<size>[0-9a-f]+)\)?(?: {_SRC})?{_NO_DOUBT}{_NO_MODULE}"
+_ARM = _frames(
+    rf"(?:{_PC} )?\(?(?P<function>{_NAME})(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?\)? from"
+    rf" (?:{_PC} )?\(?(?P<caller>{_NAME}){_OFFSET}\)?(?: {_SOURCE})?"
 )
-# The instruction a CPU stopped at: arch/x86/kernel/process_64.c:__show_regs,
-# arch/arm64/kernel/process.c:__show_regs, arch/riscv, arch/powerpc.
-_REGS = re.compile(
-    rf"(?:RIP: [0-9a-f]{{4}}:|EIP: (?:[0-9a-f]{{4}}:)?|IP: |pc : |PC is at |epc : |NIP )(?:{_PC} *){{0,2}}{_SYM}{_MODULE}(?: {_SRC})?{_NO_DOUBT}"
+# Where a CPU stopped: __show_regs and its kin in arch/*/kernel/process*.c.
+_REGISTERS = _frames(
+    r"(?:RIP: [0-9a-f]{4}:|EIP: (?:[0-9a-f]{4}:)?|IP: |pc : |PC is at |epc : |NIP )"
+    rf"(?:{_PC} *){{0,2}}{_FUNCTION}{_MODULE}(?: {_SOURCE})?"
 )
 
+# What stands above a stack, and says which one it is.
 _MARKERS: tuple[tuple[Role, re.Pattern[str]], ...] = (
     (
+        # mm/kasan/report.c:print_track, mm/slub.c:print_track, mm/kfence/report.c:kfence_print_stack,
+        # mm/kmsan/report.c:kmsan_print_origin, mm/kmemleak.c:print_unreferenced
         Role.ALLOC,
-        re.compile(
-            r"Allocated(?: by task \d+.*|):|Allocated by task|allocated by task|INFO: Allocated in|Uninit was created at|Local variable .*created at|Allocated in \S+ age=|kmalloc-?.* allocated|\s*backtrace(?: \([^)]*\)|):"
+        begins(
+            r"Allocated(?: by task \d+.*|):",
+            "Allocated by task",
+            "allocated by task",
+            "INFO: Allocated in",
+            r"Allocated in \S+ age=",
+            "Uninit was created at",
+            "Local variable .*created at",
+            r"backtrace(?: \([^)]*\)|):",
         ),
     ),
-    (Role.FREE, re.compile(r"Freed(?: by task \d+.*|):|Freed by task|freed by task|INFO: Freed in|Freed in \S+ age=")),
     (
+        Role.FREE,
+        begins(
+            r"Freed(?: by task \d+.*|):",
+            "Freed by task",
+            "freed by task",
+            "INFO: Freed in",
+            r"Freed in \S+ age=",
+        ),
+    ),
+    (
+        # mm/kasan/report_generic.c:kasan_print_aux_stacks, mm/kmsan/report.c, kernel/kcsan/report.c
         Role.OTHER,
-        re.compile(
-            r"Uninit was stored to memory at|Last potentially related work creation|Second to last potentially related|Last call_rcu\(\)|read(?:-write)? (?:\(marked\) )?to 0x|write (?:\(marked\) )?to 0x|race at unknown origin"
+        begins(
+            "Uninit was stored to memory at",
+            "Last potentially related work creation",
+            "Second to last potentially related",
+            r"Last call_rcu\(\)",
+            r"(?:read|write|read-write)(?: \([a-z, ]+\))? to 0x",
+            "race at unknown origin",
         ),
     ),
     (
+        # kernel/locking/lockdep.c
         Role.LOCK,
-        re.compile(
-            r"-> #\d+ \(|\.\.\. (?:key +at|acquired at)|the dependencies between|stack_trace|hardirqs? last|softirqs? last|\{[A-Z-]+\} state was registered at|.*(?:INITIAL USE|IN-[A-Z]+-[WR]|[A-Z]+-ON-[WR]) at:|the first lock|irq event stamp|Preemption disabled at|\s*to a [A-Z-]+-irq-unsafe lock|\.\.\. which became"
+        begins(
+            r"-> #\d+ \(",
+            r"\.\.\. (?:key +at|acquired at|which became)",
+            "the dependencies between",
+            r"\{[A-Z-]+\} state was registered at",
+            ".*(?:INITIAL USE|IN-[A-Z]+-[WR]|[A-Z]+-ON-[WR]) at:",
+            "to a [A-Z-]+-irq-unsafe lock",
+            "(?:hard|soft)irqs? last",
+            "irq event stamp",
+            "Preemption disabled at",
         ),
     ),
     (
         Role.CALL,
-        re.compile(
-            r".*\b(?:Call [Tt]race:|Backtrace: ?$|stack backtrace:?|[Cc]all [Tt]race \(|CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm:|NMI backtrace for cpu|Sending NMI|task:\S+ +state:)"
+        begins(
+            r".*\b[Cc]all [Tt]race(?::| \()",
+            ".*Backtrace: ?$",
+            ".*stack backtrace:?",
+            r".*\bCPU: \d+ (?:UID: \d+ )?PID: \d+ Comm:",
+            ".*NMI backtrace for cpu",
+            ".*Sending NMI",
+            r".*\btask:\S+ +state:",
         ),
     ),
 )
-_MARK_NEEDLE = re.compile(
-    r"[Ll]located|[Ff]reed|created at|disabled at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace|CPU: |NMI|task:|last|the |stamp|which|call_rcu"
+# A cheap word that each of them holds.
+_MARKED = re.compile(
+    r"[Ll]located|[Ff]reed|created at|disabled at|stored to|work creation|to 0x|->|at:|[Tt]race|race at|acktrace"
+    r"|CPU: |NMI|task:|last|the |to a|stamp|\.\.\. |call_rcu"
 )
-_SOURCE = re.compile(r"\.(?:[chS]|rs|inc):\d")
-_TRACE = re.compile(r"[Cc]all [Tt]race:|Backtrace:|^ *backtrace(?: \(|:)|Allocated:|Allocated by|Freed:|Freed by")
+_SOURCE_LINE = re.compile(r"\.(?:[chS]|rs|inc):\d")
+_ANNOUNCED = re.compile(r"[Cc]all [Tt]race:|Backtrace:|^ *backtrace(?: \(|:)|Allocated:|Allocated by|Freed:|Freed by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +125,15 @@ class Stack:
 
 
 def frame(message: str) -> Frame | None:
-    """The frame a line shows, or None. A frame of the registers has role REGS."""
-    if "+0x" not in message and not _SOURCE.search(message):
+    """Return the frame a line shows, or None. A frame of the registers has role REGS."""
+    if "+0x" not in message and not _SOURCE_LINE.search(message):
         return None
     text = message.strip()
     if " from " in text and (match := _ARM.match(text)):
         return _frame(match, match["caller"], Role.CALL)
-    if match := _FRAME.match(text):
+    if match := _PLAIN.match(text):
         return _frame(match, match["function"], Role.CALL)
-    if match := _REGS.match(text):
+    if match := _REGISTERS.match(text):
         return _frame(match, match["function"], Role.REGS)
     if match := _INLINED.match(text):
         return _frame(match, match["function"], Role.CALL)
@@ -93,7 +141,7 @@ def frame(message: str) -> Frame | None:
 
 
 def _callee(message: str) -> Frame | None:
-    """The function a 32-bit ARM trace begins with: all others are named as the caller of the one before."""
+    """Return the function a 32-bit ARM trace begins with: all others are named as the caller of the one before."""
     match = _ARM.match(message.strip()) if " from " in message else None
     return Frame(match["function"], offset=0) if match else None
 
@@ -114,7 +162,7 @@ def _frame(match: re.Match[str], function: str, role: Role) -> Frame:
 
 def marker(message: str) -> Role | None:
     """Which stack begins after this line, or None if no stack does."""
-    if not _MARK_NEEDLE.search(message):
+    if not _MARKED.search(message):
         return None
     text = message.strip()
     for role, pattern in _MARKERS:
@@ -125,7 +173,7 @@ def marker(message: str) -> Role | None:
 
 def announces(message: str) -> bool:
     """Whether the line promises a stack: with no frame after it the report is damaged."""
-    return _TRACE.search(message) is not None
+    return _ANNOUNCED.search(message) is not None
 
 
 def stacks(messages: Sequence[str], frames: Sequence[Frame | None]) -> tuple[Stack, ...]:

@@ -24,7 +24,7 @@ _STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def normalise(text: str) -> str:
-    """The title without what differs from run to run. Doing it twice changes nothing."""
+    """Return the title without what differs from run to run. Doing it twice changes nothing."""
     while True:
         was = text
         for pattern, word in _STEPS:
@@ -62,7 +62,7 @@ _MANGLED = re.compile(r"_ZN?K?(?=\d)")
 
 
 def demangle(function: str) -> str:
-    """The name without the compiler's encoding of its path and arguments, if it has one."""
+    """Return the name without the compiler's encoding of its path and arguments, if it has one."""
     match = _MANGLED.match(function)
     at, parts = match.end() if match else 0, []
     while match and (length := re.compile(r"\d{1,3}").match(function, at)):
@@ -72,7 +72,7 @@ def demangle(function: str) -> str:
 
 
 def names(function: str) -> tuple[str, ...]:
-    """The names a function is known under: as it stands in the stack first, the one for titles last."""
+    """Return the names a function is known under: as it stands in the stack first, the one for titles last."""
     known = [demangle(function)]
     for variant, name in _VARIANTS:
         if variant.fullmatch(function):

@@ -70,7 +70,8 @@ _ACCESSES = (
         needle="Unable to handle kernel",
         source=_ARM64_FAULT,
         pattern=rx(
-            r"Unable to handle kernel (?:paging request|execut\w+ .*|write to read-only memory|read from unreadable memory) ?at virtual address"
+            r"Unable to handle kernel (?:paging request|pointer dereference|execut\w+ .*"
+            r"|write to read-only memory|read from unreadable memory) ?(?:at|in) virtual (?:address|kernel address)"
         ),
         title="BUG: unable to handle kernel paging request in {frame}",
         alts=_BAD_ACCESS,
@@ -200,7 +201,8 @@ _PANICS = (
         needle="Kernel panic - not syncing",
         source="kernel/panic.c:__stack_chk_fail",
         pattern=rx(
-            r"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: (?P<fn>(?![0-9a-f]{8,16}$)[A-Za-z_][\w.$]+|)"
+            r"Kernel panic - not syncing: stack-protector: Kernel stack is corrupted in: "
+            r"(?P<fn>(?![0-9a-f]{8,16}$)[A-Za-z_][\w.$]+|)"
         ),
         title="kernel panic: stack is corrupted in {frame}",
         kind=Kind.DOS,
@@ -229,7 +231,8 @@ _PANICS = (
         needle="Kernel panic - not syncing",
         source="mm/oom_kill.c:out_of_memory",
         pattern=rx(
-            r"Kernel panic - not syncing: (?P<text>(?:Out of memory and no killable processes|System is deadlocked on memory|Out of memory: .*? panic_on_oom is enabled).*)"
+            r"Kernel panic - not syncing: (?P<text>(?:Out of memory and no killable processes"
+            r"|System is deadlocked on memory|Out of memory: .*? panic_on_oom is enabled).*)"
         ),
         title="kernel panic: {text}",
         kind=Kind.DOS,
@@ -241,7 +244,10 @@ _PANICS = (
         needle="Kernel panic - not syncing",
         source="kernel/panic.c:panic, for a report that came before",
         pattern=rx(
-            r"Kernel panic - not syncing: (?:kernel: )?(?P<text>panic_on_warn set|(?:KASAN|KFENCE|UBSAN|KCSAN): panic_on_warn set|panic_on_kmsan set|kmsan\.panic set|(?:.*: )?Fatal exception(?: in interrupt)?|hung_task: blocked tasks|softlockup: hung tasks|Hard LOCKUP|RCU Stall|panic_on_rcu_stall|scheduling while atomic|Machine halted|BUG!)"
+            r"Kernel panic - not syncing: (?:kernel: )?(?P<text>(?:KASAN: |KFENCE: |UBSAN: |KCSAN: )?panic_on_warn set"
+            r"|panic_on_kmsan set|kmsan\.panic set|(?:.*: )?Fatal exception(?: in interrupt)?|hung_task: blocked tasks"
+            r"|softlockup: hung tasks|Hard LOCKUP|RCU Stall|panic_on_rcu_stall|scheduling while atomic|Machine halted"
+            r"|BUG!)"
         ),
         title="kernel panic: {text}",
         kind=Kind.DOS,

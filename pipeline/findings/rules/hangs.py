@@ -40,7 +40,7 @@ HANGS: tuple[Rule, ...] = (
     Rule(
         name="rcu-stall",
         needle=" stall",
-        source="kernel/rcu/tree_stall.h:print_cpu_stall, print_other_cpu_stall; kernel/rcu/tree_exp.h:synchronize_rcu_expedited_wait",
+        source="kernel/rcu/tree_stall.h:print_cpu_stall, print_other_cpu_stall; kernel/rcu/tree_exp.h, tasks.h",
         pattern=rx(r"INFO: (?:rcu_\w+|\S+) (?:self-)?detected (?:expedited )?stalls? on"),
         title="INFO: rcu detected stall in {frame}",
         alts=_STALL,

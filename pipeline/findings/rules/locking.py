@@ -205,7 +205,8 @@ LOCKING: tuple[Rule, ...] = (
         needle=" on CPU#",
         source="kernel/locking/spinlock_debug.c:spin_dump",
         pattern=rx(
-            r"BUG: (?P<bug>spinlock (?:lockup suspected|already unlocked|recursion|bad magic|wrong owner|wrong CPU|cpu recursion|trylock failure on UP|uninitialized)) on CPU"
+            r"BUG: (?P<bug>spinlock (?:lockup suspected|already unlocked|recursion|bad magic|wrong owner|wrong CPU"
+            r"|cpu recursion|trylock failure on UP|uninitialized)) on CPU"
         ),
         title="BUG: {bug} in {frame}",
         kind=Kind.LOCKDEP,
@@ -216,7 +217,8 @@ LOCKING: tuple[Rule, ...] = (
         needle=" on CPU#",
         source="kernel/locking/spinlock_debug.c:rwlock_bug",
         pattern=rx(
-            r"BUG: (?P<bug>rw-?lock (?:lockup|already unlocked|recursion|bad magic|wrong owner|wrong CPU|cpu recursion|trylock failure on UP|uninitialized)) on CPU"
+            r"BUG: (?P<bug>rw-?lock (?:lockup|already unlocked|recursion|bad magic|wrong owner|wrong CPU"
+            r"|cpu recursion|trylock failure on UP|uninitialized)) on CPU"
         ),
         title="BUG: {bug} in {frame}",
         kind=Kind.LOCKDEP,

@@ -7,7 +7,8 @@ from pipeline.findings.rules.row import Blame, Rule
 from pipeline.findings.types import Kind
 
 _WARN = "kernel/panic.c:__warn"
-# "WARNING: CPU: 1 PID: 2 at mm/util.c:4 fn+0x5/0x6" until 6.17, "WARNING: mm/util.c:4 at fn+0x5/0x6, CPU#1: comm/2" since.
+# "WARNING: CPU: 1 PID: 2 at mm/util.c:4 fn+0x5/0x6" for long,
+# "WARNING: mm/util.c:4 at fn+0x5/0x6, CPU#1: comm/2" since 6.19.
 _AT = r"WARNING: (?:(?:CPU: \d+ PID: \d+ )?at )?"
 
 # Where a WARN says what kind of bug it is: the file that checks, and the words for the title.
@@ -47,6 +48,16 @@ _SITES: tuple[tuple[str, str, str, Kind, re.Pattern[str] | None], ...] = (
     ),
 )
 
+# What a healthy kernel says of its configuration or of a mount option: no complaint about itself.
+_HARMLESS = (
+    "Unprivileged eBPF",
+    "[Tt]he mand mount option",
+    "workqueue cpumask:",
+    "kernel not compiled",
+    "See https?:",
+    "fbcon: Driver",
+)
+
 WARNINGS: tuple[Rule, ...] = (
     *(
         Rule(
@@ -82,9 +93,7 @@ WARNINGS: tuple[Rule, ...] = (
         name="warning-text",
         needle="WARNING: ",
         source='printk(KERN_WARNING "WARNING: ...")',
-        pattern=rx(
-            r"^(?:[a-z][\w-]* [\w.:-]+: )?(?P<text>WARNING: (?!Unprivileged eBPF|The mand mount option|workqueue cpumask:|kernel not compiled|See https?:)\S.*)"
-        ),
+        pattern=rx(r"^(?:[a-z][\w-]* [\w.:-]+: )?(?P<text>WARNING: (?!" + "|".join(_HARMLESS) + r")\S.*)"),
         title="{text}",
         kind=Kind.WARNING,
         blame=Blame.NOBODY,
