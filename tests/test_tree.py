@@ -177,6 +177,9 @@ def test_other_kinds_of_git_tree(store: Store, user: Path, tmp_path: Path) -> No
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{user}", "shallow")
     git(user, "checkout", "-q", "--detach", "v6.12")
     assert opened(store, tmp_path / "wt").base == base
+    assert not opened(store, tmp_path / "wt").dirty
+    (tmp_path / "wt/Kconfig").write_text("")
+    assert opened(store, tmp_path / "wt").dirty
     assert opened(store, user).base == base
     for name in ("bare.git", "shared", "shallow"):
         got = opened(store, tmp_path / name)
@@ -190,6 +193,19 @@ def test_other_kinds_of_git_tree(store: Store, user: Path, tmp_path: Path) -> No
     got = opened(store, tmp_path / "sha256")
     given = saved(tmp_path, patch_of(tmp_path / "sha256", {"mm/list_lru.c": "one\n"}))
     assert len(tree.cuts(store, got, given)[1].commit) == 64
+
+
+def test_partial_clones(store: Store, user: Path, tmp_path: Path) -> None:
+    """One that has all files of the base is a tree like any; one that lacks some is refused, nothing is fetched."""
+    git(user, "config", "uploadpack.allowFilter", "true")
+    git(tmp_path, "clone", "-q", "--filter=blob:none", f"file://{user}", "has")
+    git(tmp_path, "clone", "-q", "--filter=blob:none", "--no-checkout", f"file://{user}", "lacks")
+    before = state(tmp_path / "lacks")
+    with pytest.raises(UserError, match="a partial clone that lacks files"):
+        opened(store, tmp_path / "lacks")
+    assert state(tmp_path / "lacks") == before
+    assert left(store) == []
+    assert opened(store, tmp_path / "has").version == "6.12.7-rc1"
 
 
 def test_uncommitted_changes_are_seen_and_not_tested(store: Store, user: Path) -> None:
@@ -415,6 +431,18 @@ def test_series_of_every_form(tmp_path: Path, user: Path) -> None:
     assert [got.name for got in loaded] == ["x.mbox", "case", "quilt", "quilt", "v6.12..HEAD", "v6.12.."]
 
 
+@pytest.mark.parametrize("form", ["--attach", "--inline", "--no-stat", "--no-signature", "--full-index"])
+def test_mails_of_every_shape(tmp_path: Path, user: Path, store: Store, form: str) -> None:
+    """Whatever git format-patch can be told to write, and an author with an unusual name."""
+    (user / "mm/list_lru.c").write_text("one\n/* grüße */\n")
+    git(user, "commit", "-qam", "mm: grüße an alle", "--author", "Jörg Ö <j@k.org>")
+    given = saved(tmp_path, git(user, "format-patch", "--stdout", form, "-1"))
+    assert given.patches[0].label == "1/1 mm: grüße an alle"
+    assert given.patches[0].author == "Jörg Ö <j@k.org>"
+    made = tree.cuts(store, opened(store, user, "v6.12"), given)
+    assert made[1].tree == git(user, "rev-parse", "HEAD^{tree}").strip()
+
+
 def test_series_that_are_not_there(tmp_path: Path) -> None:
     """No file, nothing in the folder, a quilt list that names what is not there, no regular file."""
     (tmp_path / "folder").mkdir()
@@ -567,11 +595,11 @@ def test_files_that_are_not_as_the_patch_says(store: Store, user: Path, tmp_path
         (gone, "mm/nope.c", "does not exist"),
         (new, "mm/list_lru.c", "already exists"),
         (folder, "mm", "is a folder"),
-        (below, "", "does not apply"),
+        (below, "Kconfig/x", "a file is where Kconfig/x needs a folder"),
     ):
         with pytest.raises(TreeError, match=want) as caught:
             tree.cuts(store, source, saved(tmp_path, mail))
-        assert caught.value.file == file or not file
+        assert caught.value.file == file
 
 
 def test_a_reversed_patch(store: Store, user: Path, tmp_path: Path) -> None:
@@ -596,6 +624,15 @@ def test_a_reversed_patch(store: Store, user: Path, tmp_path: Path) -> None:
                 tree.cuts(store, source, saved(tmp_path, text))
 
 
+def test_a_patch_that_git_cannot_read(store: Store, user: Path, tmp_path: Path) -> None:
+    """What our reading lets pass and git's does not is the user's mistake too."""
+    text = patch_of(user, {"mm/list_lru.c": "one\n"}, "mm: odd").replace(
+        "@@ -1,3 +1 @@", "@@ -1,3 +1 @@\n@@ -0,0 +0,0 @@"
+    )
+    with pytest.raises(UserError, match="patch 1/1 mm: odd"):
+        tree.cuts(store, opened(store, user), saved(tmp_path, text))
+
+
 def test_a_patch_given_twice(store: Store, user: Path, tmp_path: Path) -> None:
     """The second of two equal patches is already applied."""
     text = patch_of(user, {"mm/list_lru.c": "one\n"}, "mm: twice")
@@ -611,6 +648,16 @@ def test_a_write_through_a_symlink_of_the_base(store: Store, user: Path, tmp_pat
     ):
         with pytest.raises(UserError, match=r"patch 1/1 mm: through: .*through the symlink scripts/link of the base"):
             tree.cuts(store, opened(store, user), saved(tmp_path, text))
+
+
+def test_a_series_may_turn_a_symlink_into_a_folder(store: Store, user: Path, tmp_path: Path) -> None:
+    """What is below it afterwards is not written through it."""
+    (user / "scripts/link").unlink()
+    commit(user, "mm: no link")
+    commit(user, "mm: folder", files={"scripts/link/new.c": "x\n"})
+    want = git(user, "rev-parse", "HEAD^{tree}").strip()
+    given = saved(tmp_path, git(user, "format-patch", "--stdout", "-2"))
+    assert tree.cuts(store, opened(store, user, "v6.12"), given)[2].tree == want
 
 
 # Work trees

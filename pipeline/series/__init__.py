@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pipeline.errors import UserError
 from pipeline.series import diff, mail
-from pipeline.series.diff import SYMLINK, FileChange, Hunk
+from pipeline.series.diff import SUBMODULE, SYMLINK, FileChange, Hunk
 
 __all__ = [
+    "SUBMODULE",
     "SYMLINK",
     "FileChange",
     "Hunk",

@@ -32,7 +32,7 @@ DEFINITION = re.compile(r"^[A-Za-z_][^;=#]*\(")
 CALL = re.compile(r"([A-Za-z_]\w*)\s*\(\s*(\w*)")
 NOT_FUNCTIONS = re.compile(
     r"(if|for|while|switch|return|sizeof|_*typeof_*|__attribute__|__printf|__scanf|__acquires|__releases|__must_hold"
-    r"|__aligned|__section|__alloc_size|__nonnull|EXPORT_\w+|MODULE_\w+)"
+    r"|__aligned|__section|__alloc_size|__nonnull|EXPORT_\w+|MODULE_\w+|DEFINE_\w+|DECLARE_\w+|LIST_HEAD|\w+_initcall)"
 )
 """Names in front of a parenthesis, in column 0, that name no function."""
 

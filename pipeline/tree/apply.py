@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline import proc
 from pipeline.errors import TreeError, UserError
-from pipeline.series import SYMLINK, FileChange, Patch, Series
+from pipeline.series import SUBMODULE, SYMLINK, FileChange, Patch, Series
 from pipeline.store import Store, key
 from pipeline.tree import git
 from pipeline.tree.source import Source
@@ -24,9 +24,18 @@ from pipeline.tree.tarball import quoted
 LAYOUT = "1"
 """Part of every key here: raise it when the commits that come out change."""
 
+FOLDER = "040000"
+"""git's mode of a tree."""
+
 FAILED_HUNK = re.compile(r"^error: patch failed: (.*):(\d+)$", re.MULTILINE)
 FAILED_FILE = re.compile(r"^error: (?!patch failed)(.*?): (.*)$", re.MULTILINE)
 """What git apply prints (apply.c) about the first hunk of a file that does not fit, and about a file."""
+
+IN_THE_WAY = re.compile(rb"^error: unable to add cache entry for (.*)$", re.MULTILINE)
+"""What it prints when a path has a file where it needs a folder."""
+
+SENSELESS = re.compile(rb"^error: .*(invalid path|beyond a symbolic link|corrupt patch)", re.MULTILINE)
+"""What it prints about a patch that fits no tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +110,11 @@ class _Bench:
         found = self._base_entries(paths)
         for patch in series.patches:
             for path in sorted(path for file in patch.files for path in file.paths):
-                self._check_parents(patch, path, found)
-        blobs = {path: entry for path, entry in found.items() if entry.mode != "040000"}
-        self.fetch(entry.blob for entry in blobs.values() if entry.mode != "160000")
+                if path in found and found[path].mode == FOLDER:
+                    message = f"does not apply: {path} is a folder in the base"
+                    raise TreeError(message, patch=patch.label, file=path)
+        blobs = {path: entry for path, entry in found.items() if entry.mode != FOLDER}
+        self.fetch(entry.blob for entry in blobs.values() if entry.mode != SUBMODULE)
         info = b"".join(b"%s %s\t%s\0" % (e.mode.encode(), e.blob.encode(), _bytes(p)) for p, e in blobs.items())
         git.run(self.repo, "read-tree", "--empty")
         git.run(self.repo, "update-index", "-z", "--index-info", stdin=info)
@@ -128,17 +139,6 @@ class _Bench:
                 found[path.decode("utf-8", "surrogateescape")] = _Entry(mode, blob)
         return found
 
-    def _check_parents(self, patch: Patch, path: str, found: _Files) -> None:
-        """Raise UserError for a path below a symlink of the base, TreeError for one that is a folder there."""
-        for i, char in enumerate(path):
-            parent = found.get(path[:i]) if char == "/" else None
-            if parent and parent.mode == SYMLINK:
-                message = f"{path} is written through the symlink {path[:i]} of the base"
-                raise UserError(message, where=f"patch {patch.label}", todo="name the real file")
-        if path in found and found[path].mode == "040000":
-            message = f"does not apply: {path} is a folder in the base"
-            raise TreeError(message, patch=patch.label, file=path)
-
     def fetch(self, blobs: Iterable[str]) -> None:
         """Copy blobs from the source's repository to the scratch one."""
         names = "".join(f"{blob}\n" for blob in sorted(set(blobs))).encode()
@@ -157,8 +157,12 @@ class _Bench:
 
     def apply(self, patch: Patch) -> dict[str, _Entry | None]:
         """Apply one patch; return what it makes of each file, None for one that it removes."""
+        self._check_links(patch)
         before = self.files
         done = self._git_apply(patch)
+        if SENSELESS.search(done.stderr) or (done.status not in {0, 1} and not IN_THE_WAY.search(done.stderr)):
+            message = f"git cannot read the patch: {done.complaint.removeprefix('error: ')}"
+            raise UserError(message, where=f"patch {patch.label}", todo="fetch or write the patch again")
         if not done.ok:
             if self._git_apply(patch, "--reverse", "--check").ok:
                 raise _reversed(patch)
@@ -174,6 +178,15 @@ class _Bench:
             message = f"git changes {hidden[0]} for it, which its headers do not name"
             raise UserError(message, where=f"patch {patch.label}", todo="fetch or write the patch again")
         return changed
+
+    def _check_links(self, patch: Patch) -> None:
+        """Raise UserError for a path below a symlink of the tree as it is now, unless the patch takes that away."""
+        named = frozenset().union(*(file.paths for file in patch.files))
+        for path in sorted(named):
+            for parent in sorted({path[:i] for i, char in enumerate(path) if char == "/"} - named):
+                if parent in self.files and self.files[parent].mode == SYMLINK:
+                    message = f"{path} is written through the symlink {parent} of the base"
+                    raise UserError(message, where=f"patch {patch.label}", todo="name the real file")
 
     def _git_apply(self, patch: Patch, *options: str) -> proc.Done:
         line = ("apply", "--cached", "--whitespace=nowarn", *options, "-")
@@ -212,6 +225,11 @@ def _refusal(patch: Patch, plain: proc.Done, merge: proc.Done) -> TreeError:
         path = file.path if file else failed[1]
         message = f"does not apply: {path}, hunk {hunk or 'at line ' + failed[2]}"
         return TreeError(message, patch=patch.label, file=path, hunk=hunk, detail=detail)
+    blocked = IN_THE_WAY.search(plain.stderr)
+    if blocked:
+        path = blocked[1].decode("utf-8", "replace")
+        message = f"does not apply: a file is where {path} needs a folder"
+        return TreeError(message, patch=patch.label, file=path, detail=detail)
     other = FAILED_FILE.search(text)
     path, why = (other[1], other[2].replace(" in index", "")) if other else ("", plain.complaint)
     file = _file(patch, path)

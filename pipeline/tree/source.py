@@ -4,9 +4,11 @@ A user's git tree is only read: our repository names its object folder in ``obje
 (gitrepository-layout(5)), so no worktree, ref, index or configuration of it is ever written.
 """
 
+import contextlib
 import difflib
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +72,8 @@ def open_source(store: Store, spec: str, base: str | None, progress: Progress) -
         _no_base(base, spec)
         return _debian(store, found[1], spec, progress)
     if not path.exists():
-        hint = nearest(path.name, _beside(path)) if _beside(path) else FORMS
+        names = [] if re.match(r"\w+:", spec) else _beside(path)
+        hint = nearest(path.name, names) if names else FORMS
         raise UserError("no such kernel tree", where=spec, todo=hint)
     path = path.resolve()
     if path.is_dir() and is_git(path):
@@ -115,9 +118,24 @@ def _debian(store: Store, version: str, spec: str, progress: Progress) -> Source
     return _tarball(store, path, key("debian", package, mark), spec, progress)
 
 
+@contextlib.contextmanager
+def _locked(store: Store, name: str, progress: Progress) -> Iterator[None]:
+    """Hold the lock of a repository, and say so while another kpv holds it."""
+    waits: list[bool] = []
+
+    def on_wait() -> None:
+        progress.begin("wait for another kpv that reads the same kernel")
+        waits.append(True)
+
+    with store.lock(KIND, name, on_wait):
+        if waits:
+            progress.end("it is done")
+        yield
+
+
 def _tarball(store: Store, path: Path, name: str, spec: str, progress: Progress) -> Source:
     """Return the repository of a tarball, made once."""
-    with store.lock(KIND, name, lambda: progress.begin("wait for another kpv that reads the same kernel")):
+    with _locked(store, name, progress):
         repo = store.find(KIND, name)
         if repo is None:
             require_space(store.root, ROOM, "the kernel's repository")
@@ -138,7 +156,7 @@ def _folder(store: Store, path: Path, spec: str, progress: Progress) -> Source:
         message = f"the folder has been built in: it holds {built}"
         raise UserError(message, where=spec, todo="`make mrproper` in it cleans it (and removes its .config)")
     name = key("folder", str(path))
-    with store.lock(KIND, name, lambda: progress.begin("wait for another kpv that reads the same kernel")):
+    with _locked(store, name, progress):
         repo = store.find(KIND, name)
         if repo is None:
             require_space(store.root, ROOM, "the kernel's repository")
@@ -248,15 +266,24 @@ def _git_tree(store: Store, path: Path, spec: str, revision: str) -> Source:
         if repo is None:
             with store.make(KIND, name) as new:
                 borrow(new, user)
+                _check_partial(new, user, base, spec)
                 _source(new, base, spec)
             repo = store.path(KIND, name)
         else:
             follow_shallow(repo, user)
+            _check_partial(repo, user, base, spec)
         dirty = not user.bare and _dirty(repo, user, resolve(user, "HEAD"))
-    if user.partial and b"\n?" in b"\n" + git.run(repo, "rev-list", "--objects", "--no-walk", "--missing=print", base):
-        message = f"a partial clone that lacks files of {revision}"
-        raise UserError(message, where=spec, todo=f"`git checkout {revision}` fetches them")
     return _source(repo, base, spec, dirty=dirty)
+
+
+def _check_partial(repo: Path, user: UserRepo, base: str, spec: str) -> None:
+    """Raise UserError when a partial clone has not all files of `base`: kpv fetches nothing for its user."""
+    if not user.partial:
+        return
+    found = git.ask(repo, "rev-list", "--objects", "--no-walk", "--missing=print", base)
+    if not found.ok or b"\n?" in b"\n" + found.stdout:
+        message = f"a partial clone that lacks files of {base[:12]}"
+        raise UserError(message, where=spec, todo=f"`git checkout {base[:12]}` in it fetches them")
 
 
 def _dirty(repo: Path, user: UserRepo, head: str) -> bool:
