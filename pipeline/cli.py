@@ -122,6 +122,7 @@ def trials(sub: argparse.ArgumentParser) -> None:
     text = "seconds of guest time a program (default: its own)"
     add("--budget", type=positive, metavar="S", help=text)
     add("--every-cut", action="store_true", help="build after each patch, not only after the last")
+    add("--fresh", action="store_true", help="run the base again, even if these very trials of it are kept")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="(default: %(default)s)")
 
 
@@ -159,6 +160,7 @@ def request(args: argparse.Namespace) -> "Request":
         jobs=args.jobs,
         accel=None if getattr(args, "accel", "auto") == "auto" else Accel(args.accel),
         every_cut=getattr(args, "every_cut", False),
+        fresh=getattr(args, "fresh", False),
     )
 
 

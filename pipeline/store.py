@@ -122,3 +122,7 @@ class Store:
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
+
+    def drop(self, kind: str, name: str) -> None:
+        """Remove an entry, if it is there; hold its lock."""
+        shutil.rmtree(self.path(kind, name), ignore_errors=True)

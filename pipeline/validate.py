@@ -1,9 +1,11 @@
 """The main job, read from top to bottom in `run_job`: a series in, a verdict on real kernels out."""
 
 import contextlib
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline import blame, guest, kernel, tree, verdict
 from pipeline.declare import Profile, Program
@@ -16,14 +18,14 @@ from pipeline.machine import Accel, Machine
 from pipeline.matrix import Trial, plan
 from pipeline.progress import Progress
 from pipeline.results import Results
-from pipeline.run import Ended
+from pipeline.run import Ended, boot_from_json, run_from_json
 from pipeline.series import Series
-from pipeline.store import Store
+from pipeline.store import Store, key
 from pipeline.tree import Cut, Source
 from pipeline.verdict import Evidence, Reason, Verdict
 from pipeline.vm import probe
 from pipeline.vm.probe import Probe
-from pipeline.vm.session import Setting, session
+from pipeline.vm.session import KMEMLEAK, Setting, session
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Request:
     jobs: int
     accel: Accel | None
     every_cut: bool = False
+    fresh: bool = False
 
     @property
     def plan(self) -> tuple[Trial, ...]:
@@ -97,7 +100,7 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
         with job.stage("accelerator"):
             job.probe = accelerator(job, store, results, progress)
         with job.stage("base"):
-            job.base = observe(job, 0, results, progress)
+            job.base = observe_base(job, store, results, progress)
         with job.stage("patched"):
             job.patched = observe(job, request.series.total, results, progress)
         job.verdict = judge(job)
@@ -161,19 +164,7 @@ def accelerator(job: Job, store: Store, results: Results, progress: Progress) ->
 
 def observe(job: Job, cut: int, results: Results, progress: Progress) -> Evidence:
     """Boot the kernel of `cut` and run the plan in it, booting afresh after whatever ends a guest."""
-    assert job.guest is not None
-    assert job.probe is not None
-    image = job.images[cut]
-    setting = Setting(
-        cut=cut,
-        kernel=image.key,
-        bzimage=image.bzimage,
-        guest=job.guest.key,
-        initramfs=job.guest.initramfs,
-        machine=job.request.machine,
-        accel=job.probe.accel,
-        profile=job.request.profile,
-    )
+    setting = _setting(job, cut)
     left = job.request.plan
     evidence = Evidence()
     while left:
@@ -188,6 +179,59 @@ def observe(job: Job, cut: int, results: Results, progress: Progress) -> Evidenc
     return evidence
 
 
+def observe_base(job: Job, store: Store, results: Results, progress: Progress) -> Evidence:
+    """Observe the base, or take what it showed before: the same kernel, guest, machine, programs and seeds.
+
+    Only a base whose every trial came to its end is kept, so that bad luck is not.
+    """
+    setting = _setting(job, 0)
+    rows = [f"{x.number} {x.program.name} {x.seed} {x.budget}" for x in job.request.plan]
+    told = (setting.kernel, setting.guest, repr(setting.machine), setting.accel.value, *setting.profile.cmdline)
+    name = key("evidence 1", *told, *rows)
+    kept = store.find("evidence", name)
+    if kept is not None and not job.request.fresh:
+        progress.begin("base")
+        shutil.copytree(kept, results.folder, dirs_exist_ok=True)
+        evidence = evidence_of(results.folder, 0)
+        progress.end(f"{len(evidence.trials)} trials kept from before (--fresh runs them again)")
+        return evidence
+    evidence = observe(job, 0, results, progress)
+    if len(evidence.trials) == len(rows) and all(trial.run.ended is Ended.DONE for trial in evidence.trials):
+        with store.lock("evidence", name):
+            store.drop("evidence", name)
+            with store.make("evidence", name) as folder:
+                for boot in results.folder.glob("boot-0.*"):
+                    shutil.copytree(boot, folder / boot.name)
+    return evidence
+
+
+def evidence_of(folder: Path, cut: int) -> Evidence:
+    """Read stored boots and runs of a cut back and judge them by today's rules."""
+    boots = sorted(folder.glob(f"boot-{cut}.*/boot.json"), key=lambda x: int(x.parent.name.rpartition(".")[2]))
+    runs = sorted(
+        (run_from_json(x.read_text(), str(x)) for boot in boots for x in boot.parent.glob("run-*.json")),
+        key=lambda run: run.number,
+    )
+    starts = tuple(verdict.read_boot(boot_from_json(x.read_text(), str(x))) for x in boots)
+    return Evidence(starts, tuple(verdict.read_run(run) for run in runs))
+
+
+def _setting(job: Job, cut: int) -> Setting:
+    assert job.guest is not None
+    assert job.probe is not None
+    image = job.images[cut]
+    return Setting(
+        cut=cut,
+        kernel=image.key,
+        bzimage=image.bzimage,
+        guest=job.guest.key,
+        initramfs=job.guest.initramfs,
+        machine=job.request.machine,
+        accel=job.probe.accel,
+        profile=job.request.profile,
+    )
+
+
 def judge(job: Job) -> Verdict:
     """Hold the patched kernel against the base."""
     request = job.request
@@ -195,6 +239,7 @@ def judge(job: Job) -> Verdict:
         programs=tuple(program.name for program in request.programs),
         trials=request.trials,
         detectors=tuple(detector.name for detector in request.profile.detectors),
+        kmemleak=any(detector.file == KMEMLEAK for detector in request.profile.detectors),
     )
     return verdict.judge(asked, job.base, job.patched, blame=blame.blamer(request.series), more=new_warnings(job))
 

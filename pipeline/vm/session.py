@@ -14,7 +14,7 @@ from pipeline.declare import Detector, Profile
 from pipeline.machine import Accel, Machine
 from pipeline.matrix import Trial
 from pipeline.progress import Progress
-from pipeline.run import Boot, Ended, Line, Proof, Run, Scan, between, to_json
+from pipeline.run import Boot, Ended, Line, Proof, Run, between, to_json
 from pipeline.store import write_atomic
 from pipeline.vm.guest import NOMINAL_BOOT, GoneError, Guest, Limits
 from pipeline.vm.qemu import Qemu, Wires
@@ -107,14 +107,15 @@ def session(setting: Setting, trials: Sequence[Trial], folder: Path, progress: P
             for trial in trials:
                 progress.begin(f"{label(setting.cut)}: {trial.program.name}, seed {trial.seed}", trial.budget)
                 run = _run(guest, boot, trial, progress)
+                # After every trial, so that a guest that dies later leaves this one proved.
+                run = replace(run, proofs=_prove(guest, run, setting.profile.detectors))
                 progress.end(_outcome(run))
                 runs.append(run)
                 if run.ended is not Ended.DONE:
                     break
-            runs[-1:] = [_examine(guest, run, setting.profile.detectors, progress) for run in runs[-1:]]
+            runs[-1:] = [_scan(guest, run, setting.profile.detectors, progress) for run in runs[-1:]]
             guest.finish()
-    proofs = runs[-1].proofs if runs else ()
-    runs = [replace(_cut_console(run, guest.console), proofs=run.proofs or proofs) for run in runs]
+    runs = [_cut_console(run, guest.console) for run in runs]
     for run in runs:
         write_atomic(folder / f"run-{run.number}.json", to_json(run).encode())
     return Session(boot, tuple(runs))
@@ -169,23 +170,22 @@ def _run(guest: Guest, boot: Boot, trial: Trial, progress: Progress) -> Run:
     )
 
 
-def _examine(guest: Guest, run: Run, detectors: Sequence[Detector], progress: Progress) -> Run:
-    """After the last trial: let kmemleak scan, and see every detector alive."""
+def _prove(guest: Guest, run: Run, detectors: Sequence[Detector]) -> tuple[Proof, ...]:
+    """See every detector alive; a guest that a trial ended is not asked, since its end is what counts."""
     if guest.gone is not None or run.ended is not Ended.DONE:
-        # A guest that ended by a finding has proved that something in it is alive; what else it could
-        # have found does not change the verdict.
-        proofs = tuple(Proof(d.name, alive=False, evidence="the guest had ended") for d in detectors)
-        return replace(run, proofs=proofs)
-    scan = _scan(guest, run, progress) if any(d.file == KMEMLEAK for d in detectors) else None
-    unread = ("kmemleak",) if scan is not None and scan.count < 0 else ()
-    return replace(run, kmemleak=scan, unread=unread, proofs=guest.prove(detectors))
+        return tuple(Proof(d.name, alive=False, evidence="the guest had ended") for d in detectors)
+    return guest.prove(detectors)
 
 
-def _scan(guest: Guest, run: Run, progress: Progress) -> Scan:
+def _scan(guest: Guest, run: Run, detectors: Sequence[Detector], progress: Progress) -> Run:
+    """Let kmemleak scan, once and after the last trial of a boot: it takes longer than many a trial."""
+    armed = any(detector.file == KMEMLEAK for detector in detectors)
+    if not armed or guest.gone is not None or run.ended is not Ended.DONE:
+        return run
     progress.begin(f"{label(run.cut)}: kmemleak scans")
     scan = guest.leaks()
     progress.end("unreadable" if scan.count < 0 else f"{scan.count} unreferenced objects")
-    return scan
+    return replace(run, kmemleak=scan, unread=("kmemleak",) if scan.count < 0 else ())
 
 
 def _cut_console(run: Run, console: Sequence[Line]) -> Run:
