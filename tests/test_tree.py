@@ -435,9 +435,9 @@ def test_series_of_every_form(tmp_path: Path, user: Path) -> None:
 def test_mails_of_every_shape(tmp_path: Path, user: Path, store: Store, form: str) -> None:
     """Whatever git format-patch can be told to write, and an author with an unusual name."""
     (user / "mm/list_lru.c").write_text("one\n/* grüße */\n")
-    git(user, "commit", "-qam", "mm: grüße an alle", "--author", "Jörg Ö <j@k.org>")
+    git(user, "commit", "-qam", "mm: grüße im März", "--author", "Jörg Ö <j@k.org>")
     given = saved(tmp_path, git(user, "format-patch", "--stdout", form, "-1"))
-    assert given.patches[0].label == "1/1 mm: grüße an alle"
+    assert given.patches[0].label == "1/1 mm: grüße im März"
     assert given.patches[0].author == "Jörg Ö <j@k.org>"
     made = tree.cuts(store, opened(store, user, "v6.12"), given)
     assert made[1].tree == git(user, "rev-parse", "HEAD^{tree}").strip()

@@ -132,7 +132,11 @@ class _Bench:
         # One call a depth: below a folder that is asked for itself, ls-tree lists everything.
         for depth in sorted({path.count("/") for path in paths}):
             level = sorted(path for path in paths if path.count("/") == depth)
-            out = git.run(self.source.repo, "ls-tree", "-t", "-z", self.source.base, "--", *level)
+            # A command line holds two megabytes; a series over the whole tree names more.
+            parts = (level[at : at + 2000] for at in range(0, len(level), 2000))
+            out = b"".join(
+                git.run(self.source.repo, "ls-tree", "-t", "-z", self.source.base, "--", *part) for part in parts
+            )
             for line in out.split(b"\0")[:-1]:
                 meta, _, path = line.partition(b"\t")
                 mode, _kind, blob = meta.decode().split()

@@ -19,12 +19,13 @@ def load_series(path: Path) -> series.Series:
 
     Raises UserError for whatever is no sound series.
     """
+    path = path.expanduser()
     if not path.exists():
         beside = sorted(p.name for p in path.parent.iterdir())[:30] if path.parent.is_dir() else []
         raise UserError("no such series", where=str(path), todo=nearest(path.name, beside) if beside else FORMS)
     listed = path / "series" if path.is_dir() and (path / "series").is_file() else path
     if (listed.name == "series" or listed.suffix == ".series") and not listed.is_dir():
-        return _quilt(listed, path.name if path.is_dir() else path.absolute().parent.name)
+        return _quilt(listed, listed.absolute().parent.name)
     if not path.is_dir():
         found = series.parse_mbox(_read(path), str(path))
         return series.Series(path.name, found.patches)
