@@ -1,18 +1,75 @@
-"""``kpv parse-console``: what a kernel console shows, for programs and for people."""
+"""``kpv parse-console`` and ``kpv symbolize``: what a kernel console shows, for programs and for people.
 
-from __future__ import annotations
+Imports stand inside the commands: reading one small log is to take no longer than starting Python.
+"""
 
 import argparse
 import json
+import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from pipeline.errors import PipelineError, UserError
 
 if TYPE_CHECKING:
     from pipeline.findings import Finding
+    from pipeline.findings.known import KnownIssue
+
+_BLOCK = 1 << 20
+"""Bytes read at once: a log of any size is read in little memory."""
+
+_PARSE = """\
+Read the reports of kernel problems out of console logs: KASAN, KCSAN, lockdep, hangs, oopses, warnings, leaks
+and the rest of docs/titles.md. Each is named as the kernel community names it, so that the same bug has the same
+title in every log."""
+_PARSE_MORE = """\
+examples:
+  dmesg | kpv parse-console -
+  kpv parse-console --format json console.log | jq -r '.findings[].title'
+  kpv parse-console --known known.yaml results/*/console.log
+
+exit status: 0 no finding, 1 findings, 2 a mistake in the arguments or the input.
+What --known lists is shown, marked as known, and does not count."""
 
 
-def _record(finding: Finding) -> dict[str, object]:
-    return {
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors as everywhere in kpv: one line, what and what to do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        self.exit(2, f"kpv: {message}; `{self.prog} --help` lists what there is\n")
+
+
+def _parser(command: str, text: str, more: str) -> argparse.ArgumentParser:
+    return _Parser(
+        f"kpv {command}", description=text, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def _blocks(name: str) -> Iterator[bytes]:
+    """Give the content of a file, or of standard input for ``-``, piece by piece."""
+    try:
+        if name == "-":
+            while block := sys.stdin.buffer.read(_BLOCK):
+                yield block
+            return
+        with open(name, "rb") as file:  # noqa: PTH123 - pathlib alone costs a tenth of the start-up
+            while block := file.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise UserError(error.strerror or str(error), where=_printable(name)) from None
+
+
+def _printable(text: str) -> str:
+    """Replace what a terminal would obey: text from a console is data."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _record(finding: "Finding", known: "KnownIssue | None") -> dict[str, object]:
+    """Return a finding as JSON has it."""
+    executor = finding.executor
+    record: dict[str, object] = {
         "title": finding.title,
         "alt_titles": list(finding.alt_titles),
         "type": finding.kind.value,
@@ -23,26 +80,93 @@ def _record(finding: Finding) -> dict[str, object]:
         "guilty_file": finding.guilty_file,
         "suppressed": finding.suppressed,
         "panicked": finding.panicked,
-        "executor": {"proc": finding.executor.proc, "id": finding.executor.id} if finding.executor else None,
+        "executor": {"proc": executor.proc, "id": executor.id} if executor else None,
+        "rule": finding.rule,
         "report": finding.report,
     }
+    if known is not None:
+        record["known"] = {"reason": known.reason, "link": known.link, "expires": known.expires.isoformat()}
+    return record
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="kpv parse-console")
-    parser.add_argument("--format", choices=("json", "jsonl", "text"), default="text")
-    parser.add_argument("--known", metavar="FILE")
-    parser.add_argument("files", nargs="+", metavar="FILE")
+def _lines(name: str, finding: "Finding", known: "KnownIssue | None") -> Iterator[str]:
+    """Give a finding as people read it."""
+    note = " (the report is damaged)" if finding.corrupted else ""
+    yield f"{name}:{finding.start_line + 1}: {finding.title} [{finding.kind.value}]{note}"
+    if finding.alt_titles:
+        yield f"    also: {'; '.join(finding.alt_titles)}"
+    if finding.guilty_file:
+        yield f"    guilty file: {finding.guilty_file}"
+    if known is not None:
+        yield f"    known: {known.reason} ({known.link}, until {known.expires})"
+
+
+def _known(name: str | None) -> "tuple[KnownIssue, ...]":
+    if name is None:
+        return ()
+    from datetime import UTC, datetime
+
+    import yaml
+
+    from pipeline.findings.known import known_issues
+
+    text = b"".join(_blocks(name))
+    try:
+        rows = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - the base loader makes text, lists and mappings only
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError("not YAML", where=name, detail=str(error)) from None
+    return known_issues(rows, today=datetime.now(UTC).date(), where=name)
+
+
+def parse_console(argv: Sequence[str]) -> int:
+    """Run ``kpv parse-console``; return the exit status."""
+    parser = _parser("parse-console", _PARSE, _PARSE_MORE)
+    parser.add_argument(
+        "--format",
+        choices=("text", "json", "jsonl"),
+        default="text",
+        help="json: one object a log; jsonl: the same, one line each (default: text)",
+    )
+    parser.add_argument("--known", metavar="FILE", help="YAML list of issues that are shown but do not count")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a console log; - is standard input")
     args = parser.parse_args(argv)
-    from pipeline.findings import scan
+    from pipeline.findings import scan_blocks
+    from pipeline.findings.known import find
 
-    found = False
+    issues = _known(args.known)
+    counted = False
     for name in args.files:
-        data = sys.stdin.buffer.read() if name == "-" else open(name, "rb").read()
-        findings = scan(data)
-        found = found or bool(findings)
-        print(json.dumps({"file": name, "findings": [_record(f) for f in findings]}))
-    return 1 if found else 0
+        found = [(finding, find(finding, issues)) for finding in scan_blocks(_blocks(name))]
+        counted = counted or any(known is None for _, known in found)
+        if args.format == "text":
+            _print(line for finding, known in found for line in _lines(name, finding, known))
+        else:
+            indent = 1 if args.format == "json" else None
+            print(json.dumps({"file": name, "findings": [_record(*row) for row in found]}, indent=indent), flush=True)
+    return 1 if counted else 0
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(_printable(line), flush=True)
+
+
+_COMMANDS = {"parse-console": parse_console}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command that `argv` begins with; return the exit status."""
+    try:
+        return _COMMANDS[argv[0]](argv[1:])
+    except PipelineError as error:
+        print(f"kpv: {_printable(str(error))}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # Whoever read us has read enough; nothing is to be said when Python closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

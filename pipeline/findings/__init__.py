@@ -4,7 +4,7 @@
 recognised is in ``rules``; what a title looks like is in ``title``; whom it names in ``culprit``.
 """
 
-from pipeline.findings.scan import Scanner, scan
+from pipeline.findings.scan import Scanner, scan, scan_blocks
 from pipeline.findings.types import Executor, Finding, Frame, Kind, Role, same_bug
 
-__all__ = ["Executor", "Finding", "Frame", "Kind", "Role", "Scanner", "same_bug", "scan"]
+__all__ = ["Executor", "Finding", "Frame", "Kind", "Role", "Scanner", "same_bug", "scan", "scan_blocks"]

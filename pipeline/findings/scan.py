@@ -4,8 +4,10 @@ Nothing is kept of a console but its last few lines and the reports that are ope
 grow with the log. While no report is open only the lines that hold a needle are read.
 """
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from pipeline.findings import anatomy, needles
 from pipeline.findings.draft import QUIET_ALL, QUIET_OWN, Draft
@@ -21,6 +23,9 @@ _BEFORE = 5
 """Lines above a report that are kept with it."""
 _MAX_OPEN = 16
 """Reports that are open at once, one a task; with more, the oldest is taken to have ended."""
+
+_SIGHTINGS = 20
+"""Findings of one title that `scan` keeps whole."""
 
 
 @dataclass(slots=True)
@@ -184,7 +189,22 @@ class Scanner:
 
 def scan(data: bytes) -> list[Finding]:
     """Return every finding of a whole console, in order of appearance."""
+    return scan_blocks((data,))
+
+
+def scan_blocks(blocks: Iterable[bytes]) -> list[Finding]:
+    """Return every finding of a console that comes in pieces, in order of appearance.
+
+    Of a title that comes again and again only the first sightings keep their text and frames: the
+    list stays small, however long the console.
+    """
     scanner = Scanner()
-    findings = scanner.feed(data) + scanner.close()
+    seen: Counter[str] = Counter()
+    findings: list[Finding] = []
+    for new in chain(map(scanner.feed, blocks), (scanner.close() for _ in (None,))):
+        for finding in new:
+            seen[finding.title] += 1
+            often = seen[finding.title] > _SIGHTINGS
+            findings.append(replace(finding, report="", frames=()) if often else finding)
     whole = (replace(x, panicked=scanner.panicked, suppressed=scanner.suppressed) for x in findings)
     return sorted(whole, key=lambda finding: finding.start_line)
