@@ -137,12 +137,13 @@ def cache() -> "Store":
 
 
 def request(args: argparse.Namespace) -> "Request":
-    """Turn arguments into a request; UserError for whatever does not exist."""
-    from pipeline import catalog
+    """Turn arguments into a request; UserError for whatever does not exist, on this machine too."""
+    from pipeline import catalog, doctor
     from pipeline.declare import pick
     from pipeline.machine import Accel
     from pipeline.validate import Request
 
+    doctor.require()
     known = catalog.load(getattr(args, "machines", None))
     profile = pick("profile", args.profile, known.profiles)
     asked = getattr(args, "program", [])
@@ -297,7 +298,7 @@ def doctor(_args: argparse.Namespace, screen: "Terminal") -> int:
     Console(highlight=False).print(table)
     missing = [package for package, sign, _ in doctor.packages() if not doctor.present(sign)]
     if missing:
-        print(f"\nsudo apt-get update && sudo apt-get install -y --no-install-recommends {' '.join(missing)}")
+        print(f"\n{doctor.command(missing)}")
     return 0 if all(row.good for row in rows) else UserError.exit_status
 
 

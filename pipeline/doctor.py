@@ -5,11 +5,12 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import proc, store
-from pipeline.errors import InfraError
+from pipeline.errors import InfraError, UserError
 from pipeline.machine import Accel
 from pipeline.vm import probe
 
@@ -58,10 +59,28 @@ def packages() -> tuple[tuple[str, str, str], ...]:
     return tuple((package, sign, purpose) for package, sign, purpose in rows)
 
 
-def version(command: str) -> str:
-    """Return the version number a command prints of itself, or what it printed instead."""
+OPTIONAL = frozenset({"busybox-static", "linux-source-6.12", "python3-venv"})
+"""Not every run needs these; what does says so itself."""
+
+
+def require() -> None:
+    """Raise UserError, with the command that mends it, unless all that every run needs is there."""
+    gone = [package for package, sign, _ in packages() if package not in OPTIONAL and not present(sign)]
+    if gone:
+        what = f"{gone[0]} is" if len(gone) == 1 else f"{', '.join(gone)} are"
+        raise UserError(f"{what} not installed", todo=f"run: {command(gone)}")
+
+
+def command(missing: Sequence[str]) -> str:
+    """Return the one command that installs packages."""
+    names = " ".join(missing)
+    return f"sudo apt-get update && sudo apt-get install -y --no-install-recommends {names}"
+
+
+def version(program: str) -> str:
+    """Return the version number a program prints of itself, or what it printed instead."""
     try:
-        text = proc.run((command, VERSIONED[command]), seconds=20).text
+        text = proc.run((program, VERSIONED[program]), seconds=20).text
     except InfraError as error:
         return error.what
     match = re.search(r"\d+\.\d+[\w.+~-]*", text)
