@@ -11,7 +11,9 @@ from pipeline.errors import UserError
 NO_PATCH = "there is no patch in it"
 WRITERS = "give what `git format-patch --stdout` or `b4 am` writes"
 
-MAIL_START = re.compile(rb"^From \S+.*\d\d:\d\d.*\d{4}[^\n]*\n(?=[A-Za-z][A-Za-z0-9-]*:|>From )", re.MULTILINE)
+MAIL_START = re.compile(
+    rb"^From \S+ [^\n]{0,40}\d\d:\d\d[^\n]{0,12}\d{4}[^\n]{0,20}\n(?=[A-Za-z][A-Za-z0-9-]*:|>From )", re.MULTILINE
+)
 """The separator of an mbox, and a header behind it: a sentence that begins with "From" has none."""
 
 HEADER = re.compile(rb"(?:From [^\n]*\n)?[A-Za-z][A-Za-z0-9-]*:[ \t]")
