@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,3 +127,16 @@ class Store:
     def drop(self, kind: str, name: str) -> None:
         """Remove an entry, if it is there; hold its lock."""
         shutil.rmtree(self.path(kind, name), ignore_errors=True)
+
+    def trim(self, kind: str, most: int, idle: float = 86400.0) -> int:
+        """Remove the entries of `kind` used longest ago beyond the `most` that stay; return how many went.
+
+        An entry used within `idle` seconds is never removed: another kpv may be booting from it.
+        """
+        entries = [x for x in (self.root / kind).glob("*") if x.is_dir()]
+        by_use = sorted(entries, key=lambda x: x.stat().st_mtime, reverse=True)
+        old = [x for x in by_use[most:] if time.time() - x.stat().st_mtime > idle]
+        for entry in old:
+            with self.lock(kind, entry.name):
+                shutil.rmtree(entry, ignore_errors=True)
+        return len(old)

@@ -28,6 +28,10 @@ from pipeline.vm.probe import Probe
 from pipeline.vm.session import KMEMLEAK, Setting, session
 
 
+KEPT = (("kernels", 20), ("guest", 50), ("evidence", 200))
+"""How many entries of the cache stay; a kernel with its debug information is some 100 MB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is to be validated, with every name already looked up; `accel` None is for kpv to find out."""
@@ -104,6 +108,8 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
         with job.stage("patched"):
             job.patched = observe(job, request.series.total, results, progress)
         job.verdict = judge(job)
+        for kind, most in KEPT:
+            store.trim(kind, most)
     except TreeError as error:
         job.verdict = verdict.not_applied(error)
     except CompileError as error:
