@@ -62,6 +62,7 @@ _Files = Mapping[str, _Entry]
 def cuts(store: Store, source: Source, series: Series) -> tuple[Cut, ...]:
     """Apply the series patch by patch as git am would, three-way where that is needed; return cuts 0 to N.
 
+    Three-way is by file (git apply --3way): a file that the base has renamed since is not followed.
     The same patches on the same base give the same commits, and are applied once.  Raises TreeError for a
     patch that does not apply, UserError for one that is reversed or already there, or goes through a symlink.
     """
