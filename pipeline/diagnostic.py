@@ -19,7 +19,10 @@ _TOOL = re.compile(
     r"(?P<kind>warning|error|fatal error): (?P<text>.*)"
 )
 _MODPOST = re.compile(r"(?P<kind>WARNING|ERROR): modpost: (?P<text>.*)")
-_UNDEFINED = re.compile(r"(?P<file>[^\s:]+):\([^)]+\): (?P<text>undefined reference to .*|multiple definition of .*)")
+_LINKED = re.compile(
+    r"(?:\S*ld(?:\.bfd)?: )?(?P<file>[^\s:]+):(?:(?P<line>\d+):|\([^)]+\):)? ?"
+    r"(?P<text>(?:undefined reference to|multiple definition of) .*)"
+)
 _LINKER = re.compile(r"(?:[\w./+-]*/)?ld(?:\.bfd)?: (?P<text>.*)")
 _KCONFIG = re.compile(r"(?P<file>(?:[\w./+-]*/)?Kconfig[\w.+-]*):(?P<line>\d+): ?(?!warning)(?P<text>.*)")
 _FUNCTION = re.compile(r"(?P<file>\S+): In function '(?P<function>\w+)':|(?P<top>\S+): At top level:")
@@ -162,7 +165,13 @@ def added(base: Iterable[Warning], patched: Iterable[Warning]) -> tuple[Warning,
 
 
 def tree_path(file: str) -> str:
-    """Return a path of the output relative to the tree: kbuild in a folder below it says ``../mm/x.c``."""
+    """Return a path of the output relative to the tree.
+
+    kbuild in a folder below it says ``../mm/x.c``; the linker puts the working folder of the debug
+    information before that, which ccache may have from elsewhere.
+    """
+    if file.startswith("/"):
+        file = file.rpartition("/../")[2]
     while file.startswith(("../", "./")):
         file = file.partition("/")[2]
     return file
@@ -189,8 +198,8 @@ def _kconfig(line: str) -> tuple[str, str, int] | None:
 
 def _linked(line: str) -> tuple[str, str, int] | None:
     """Read a linker's error."""
-    if (match := _UNDEFINED.search(line)) is not None:
-        return match["text"], match["file"], 0
+    if (match := _LINKED.fullmatch(line)) is not None:
+        return match["text"], match["file"], int(match["line"] or 0)
     match = _LINKER.match(line)
     if match is None or "warning:" in line or match["text"].endswith(":"):
         return None
