@@ -32,6 +32,8 @@ _NO_RULE = re.compile(r"make(?:\[\d+\])?: \*\*\* (?P<text>(?!\[).*?)(?:\.  Stop\
 _MACHINE = re.compile(
     r"No space left on device|Cannot allocate memory|Killed signal terminated program|Input/output error"
     r"|Disk quota exceeded|Read-only file system"
+    # A program of the machine, that is; a script of the tree has a slash in its name.
+    r"|/bin/sh: \d+: [^/\s]+: not found"
 )
 _NUMBER = re.compile(r"\b\d+\b|\b0x[0-9a-f]+\b")
 _DETAIL_LINES = 12
@@ -65,7 +67,7 @@ class Warning:  # noqa: A001  what every tool of a build calls it
 class Failure:
     """Why make failed; `target` is what it was making (``mm/memcontrol.o``), empty when it never got to a target.
 
-    `machine` tells that the disk or the memory ran out, which says nothing about the tree.
+    `machine` tells that disk or memory ran out or a program is missing, which says nothing about the tree.
     """
 
     text: str

@@ -110,7 +110,7 @@ class Workspace:
         kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         # No CCACHE_BASEDIR: paths are relative already.  The working folder stands in the debug
         # information only, where `symbols` does without it, so it need not be part of the hash.
-        cached = {"CCACHE_DIR": str(self.ccache), "CCACHE_NOHASHDIR": "1", "CCACHE_MAXSIZE": "10G"}
+        cached = {"CCACHE_DIR": str(self.ccache), "CCACHE_NOHASHDIR": "1", "CCACHE_MAXSIZE": "5G"}
         pairs = [f"{name}={value}" for name, value in {**kept, **FIXED, **cached, **env}.items()]
         make = ("make", "-C", str(self.src), f"O={self.obj}", "CC=ccache gcc", f"-j{jobs}", "--output-sync=target")
         return ("env", "-i", *pairs, *make, *targets)
@@ -146,7 +146,7 @@ class Workspace:
             return tuple(said)
         failure = diagnostic.failure(said)
         if failure.machine:
-            raise InfraError(f"the build failed for want of disk or memory: {failure.text}", detail=failure.detail)
+            raise InfraError(f"this machine cannot build a kernel now: {failure.text}", detail=failure.detail)
         if done.status < 0:
             raise InfraError(f"make was killed by signal {-done.status}", where=str(self.src))
         raise CompileError(failure, self.log)
@@ -155,10 +155,10 @@ class Workspace:
         """Return what the workspace remembers; a new one remembers nothing."""
         try:
             raw = json.loads((self.folder / "state.json").read_text())
-        except (OSError, ValueError):
+            records = tuple((name, tuple(BuildWarning(*row) for row in rows)) for name, rows in raw.pop("warnings"))
+            return State(**raw, warnings=records)
+        except (OSError, ValueError, TypeError, KeyError):  # not there, or another kpv's
             return State()
-        records = tuple((name, tuple(BuildWarning(*row) for row in rows)) for name, rows in raw.pop("warnings"))
-        return State(**raw, warnings=records)
 
     def remember(self, state: State) -> None:
         """Keep `state`."""
@@ -277,11 +277,20 @@ def workspace(store: Store, name: str, progress: Progress) -> Iterator[Workspace
         message = "make cannot work in a folder whose name has spaces, colons or quotes"
         raise UserError(message, where=str(store.root), todo="name another folder with KPV_CACHE")
 
-    def waiting() -> None:
+    waited = []
+
+    def wait() -> None:
+        waited.append(True)
         progress.begin("wait for another kpv that builds in the same folder")
 
-    with store.lock("work", name, waiting) as lock:
-        yield Workspace(folder, store.root / "ccache", lock)
+    with store.lock("work", name, wait) as lock:
+        if waited:
+            progress.end()
+        place = Workspace(folder, store.root / "ccache", lock)
+        if place.obj.exists() and place.state() == State():
+            # Objects without their records would hide warnings; ccache has both.
+            shutil.rmtree(place.obj)
+        yield place
 
 
 def compiler() -> str:

@@ -211,6 +211,14 @@ def test_a_tree_that_does_not_link_says_so(bench: Bench) -> None:
     assert caught.value.target == "vmlinux"
 
 
+def test_a_workspace_that_lost_its_records_starts_again(bench: Bench) -> None:
+    """Objects whose warnings nobody knows any more are not trusted."""
+    bench.build()
+    (bench.workspaces()[0] / "state.json").write_text('{"of": "another kpv"}')
+    bench.edit("mm/memcontrol.c", "root.usage += pages", "root.usage += pages + 1")
+    assert [one.file for one in bench.build().warnings] == ["fs/dcache.c"]
+
+
 def test_after_a_failure_the_next_build_is_right(bench: Bench) -> None:
     """A failed make leaves a workspace that the next cut builds in, warnings included."""
     first = bench.build()
