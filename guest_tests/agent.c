@@ -407,6 +407,8 @@ static void set_up(void)
 	set("/proc/sys/kernel/printk_ratelimit", "0", true);
 	set("/proc/sys/kernel/kptr_restrict", "0", false);
 	set("/proc/sys/kernel/sysrq", "1", false);
+	/* Not a word at each drop_caches: that is for people (fs/drop_caches.c). */
+	set("/proc/sys/vm/drop_caches", "4", false);
 	/*
 	 * The host tells a hang from slowness and decides when a run is over: the guest reports every hung
 	 * task and does not stop at the first.  An emulated CPU of a busy host stands still for seconds, so
@@ -479,13 +481,17 @@ static int remove_cgroups(const char *path)
 
 static void end_scan(int status);
 
-/* As init we reap whatever is orphaned, too. */
-static void reap(void)
+/* As init we reap whatever is orphaned, too, but leave `own` to whoever waits for it. */
+static void reap_others(pid_t own)
 {
+	siginfo_t info = { 0 };
 	int status, i;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+	while (!waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) && (pid = info.si_pid) > 0) {
+		if (pid == own || waitpid(pid, &status, WNOHANG) != pid)
+			return;
+		info.si_pid = 0;
 		if (pid == scanner)
 			end_scan(status);
 		if (pid == shell) {
@@ -656,19 +662,45 @@ static void start_run(const char *id, const char *program, const char *seed, con
 	}
 }
 
+/*
+ * Remove the cgroups of a run: 0 or an errno.  A child does it, because in a sick kernel rmdir may sleep for
+ * good, and then we still have to say how the run ended.
+ */
+static int put_away(const struct run *run)
+{
+	int64_t until = now_ms() + 10000;
+	int status = 0;
+	pid_t child = fork();
+
+	if (child < 0)
+		return errno;
+	if (!child) {
+		int error;
+
+		/* A killed process needs a moment to leave its cgroup. */
+		while ((error = remove_cgroups(run->cgroup)) == EBUSY) {
+			kill_cgroup(run);
+			sleep_ms(10);
+		}
+		_exit(error);
+	}
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		if (now_ms() > until) {
+			kill(child, SIGKILL);
+			return ETIMEDOUT;
+		}
+		reap_others(child);
+		sleep_ms(5);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
 static void end_run(struct run *run)
 {
 	int exited = WIFEXITED(run->status) ? WEXITSTATUS(run->status) : -1;
 	int signaled = WIFSIGNALED(run->status) ? WTERMSIG(run->status) : 0;
-	int64_t until = now_ms() + 5000;
-	int error;
+	int error = put_away(run);
 
-	/* A killed process needs a moment to leave its cgroup. */
-	while ((error = remove_cgroups(run->cgroup)) == EBUSY && now_ms() < until) {
-		kill_cgroup(run);
-		reap();
-		sleep_ms(10);
-	}
 	if (error)
 		complain("%s stays: %s", run->cgroup, strerror(error));
 	mark("end %s %s exit=%d signal=%d", run->id, run->program, exited, signaled);
@@ -932,7 +964,7 @@ static void __attribute__((noreturn)) serve(void)
 		for (i = 0; i < RUNS; i++)
 			if (fds[i + 1].revents && runs[i].id[0] && runs[i].pipe >= 0)
 				read_output(&runs[i]);
-		reap();
+		reap_others(0);
 		for (i = 0; i < RUNS; i++)
 			if (runs[i].id[0])
 				look_after(&runs[i]);

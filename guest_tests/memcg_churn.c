@@ -165,14 +165,9 @@ static void churn_begin(struct gt_worker *w)
 	close(home);
 	snprintf(name, sizeof(name), "t%u", w->index);
 	c->toggled_mid = (int)(w->rank / SIDES % MIDS);
-	c->toggled = gt_cgroup_make(mids[c->side][c->toggled_mid], name, false);
+	c->toggled = gt_cgroup_make_many(mids[c->side][c->toggled_mid], name, BATCH_MOST);
 	if (c->toggled < 0)
 		gt_die("%s: %s", name, strerror(-c->toggled));
-	for (i = 0; i < BATCH_MOST; i++) {
-		snprintf(name, sizeof(name), "%d", i);
-		if (mkdirat(c->toggled, name, 0755))
-			gt_die("%s: %s", name, strerror(errno));
-	}
 	for (i = 0; i < 64; i++) {
 		unsigned long one = 1UL << i;
 
@@ -305,14 +300,6 @@ static void fill_batch(struct gt_worker *w, int parent, char names[][16], unsign
 		gt_die("%s cannot be entered", c->home);
 }
 
-static void controller(int parent, const char *change)
-{
-	int error = gt_write(parent, "cgroup.subtree_control", "%s", change);
-
-	if (error)
-		gt_die("%s: %s", change, strerror(-error));
-}
-
 /*
  * Reclaim scrapes a dead memcg only once it is offline, a grace period after it was removed; before that it is
  * one small memcg among others.  So it is told of a batch when the next one has been made: turning the
@@ -344,11 +331,11 @@ static void churn_toggled(struct gt_worker *w)
 
 	for (i = 0; i < BATCH_MOST; i++)
 		snprintf(names[i], sizeof(names[i]), "%u", i);
-	controller(c->toggled, "+memory");
+	gt_cgroup_memory(c->toggled, "+memory");
 	tell_reclaimers(c);
 	fill_batch(w, c->toggled, names, BATCH_MOST);
 	wait_for_others();
-	controller(c->toggled, "-memory");
+	gt_cgroup_memory(c->toggled, "-memory");
 	gt_count(TOGGLES, 1);
 	gt_cycles(BATCH_MOST);
 }

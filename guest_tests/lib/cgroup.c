@@ -29,6 +29,33 @@ int gt_cgroup_make(int parent, const char *name, bool inner)
 	return error;
 }
 
+int gt_cgroup_make_many(int parent, const char *name, unsigned int n)
+{
+	int folder = gt_cgroup_make(parent, name, false);
+	unsigned int i;
+
+	for (i = 0; folder >= 0 && i < n; i++) {
+		char below[16];
+
+		snprintf(below, sizeof(below), "%u", i);
+		if (mkdirat(folder, below, 0755)) {
+			int error = -errno;
+
+			close(folder);
+			return error;
+		}
+	}
+	return folder;
+}
+
+void gt_cgroup_memory(int cgroup, const char *change)
+{
+	int error = gt_write(cgroup, "cgroup.subtree_control", "%s", change);
+
+	if (error)
+		gt_die("%s: %s", change, strerror(-error));
+}
+
 int gt_cgroup_enter(int parent, const char *name)
 {
 	char path[128];
@@ -119,6 +146,9 @@ bool gt_cgroup_drain(int cgroup, double seconds)
 	double until = gt_now() + seconds;
 	long long left;
 
+	/* Dirty pages are not reclaimed, and 4 keeps the kernel from saying each time that caches are dropped. */
+	sync();
+	gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "4");
 	gt_write(cgroup, "memory.reclaim", "64M");
 	drain_swap();
 	for (;;) {

@@ -122,6 +122,14 @@ int gt_remove_all(int dir, const char *path);
 int gt_cgroup(void);
 /* Make a cgroup below `parent`, with memory on for its children if it is to have any. */
 int gt_cgroup_make(int parent, const char *name, bool inner);
+/*
+ * Make a folder with cgroups "0" to "n - 1" that have no memcg of their own until the folder's
+ * cgroup.subtree_control gets "+memory"; with "-memory" they lose it.  That is what makes and frees memcgs
+ * soonest: mkdir also makes some twenty files of the cgroup itself, and rmdir removes them.
+ */
+int gt_cgroup_make_many(int parent, const char *name, unsigned int n);
+/* Turn the memory controller on ("+memory") or off ("-memory") below; the program ends when that fails. */
+void gt_cgroup_memory(int cgroup, const char *change);
 /* Move this process. */
 int gt_cgroup_enter(int parent, const char *name);
 /* rmdir; a process that is on its way out keeps a cgroup busy for a moment, so try for a second. */
