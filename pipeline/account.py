@@ -31,7 +31,7 @@ def summarise(job: Job, results: Results, clock: Clock, partial: str = "") -> Su
     keys += [(f"kernel of cut {cut}", image.key) for cut, image in sorted(job.images.items())]
     keys += [("guest", job.guest.key)] if job.guest else []
     folder = os.path.relpath(results.folder)
-    names = [(name.partition(".")[2], f"{folder}/{name}") for name, _ in RENDERERS]
+    names = [(name.partition(".")[0], f"{folder}/{name}") for name, _ in RENDERERS]
     return Summary(
         version=__version__,
         started=clock.started,

@@ -16,6 +16,7 @@ def blamer(series: Series) -> Callable[[Finding], Blame | None]:
     def blame(finding: Finding) -> Blame | None:
         for role in WEIGHT:
             frames = [frame for frame in finding.frames if frame.role is role and frame.trusted]
+            frames = frames[_fault(frames, finding) :]
             for depth, frame in enumerate(frames):
                 if patch := touching(series.patches, frame):
                     where = "" if role is Role.CALL else f" of the {role.value} stack"
@@ -24,6 +25,11 @@ def blamer(series: Series) -> Callable[[Finding], Blame | None]:
         return None
 
     return blame
+
+
+def _fault(frames: Sequence[Frame], finding: Finding) -> int:
+    """Return where the reporter's own frames end (dump_stack, kasan_report, ...): frame 0 is the faulty function."""
+    return next((i for i, frame in enumerate(frames) if frame.function == finding.frame), 0)
 
 
 def touching(patches: Sequence[Patch], frame: Frame) -> Patch | None:

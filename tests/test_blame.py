@@ -36,8 +36,8 @@ def two_patches() -> Series:
 
 def test_the_frame_nearest_to_the_fault_convicts() -> None:
     """Of two touched functions on the stack, the inner one names the patch, with its depth."""
-    frames = (Frame("helper"), Frame("second_touched"), Frame("first_touched"))
-    blame = blamer(two_patches())(replace(FINDING, frames=frames))
+    frames = (Frame("kasan_report"), Frame("helper"), Frame("second_touched"), Frame("first_touched"))
+    blame = blamer(two_patches())(replace(FINDING, frame="helper", frames=frames))
     assert blame is not None
     assert (blame.number, blame.patch) == (2, "2/2 second")
     assert blame.text == "patch 2/2 touches second_touched, frame 1"
