@@ -94,6 +94,9 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
     try:
         with job.stage("source"):
             job.source = tree.open_source(store, request.kernel, request.base, progress)
+            if job.source.dirty:
+                progress.begin(request.kernel)
+                progress.end("has changes that are not committed; they are not tested")
         with job.stage("apply"):
             job.cuts = tree.cuts(store, job.source, request.series)
         with job.stage("guest"):

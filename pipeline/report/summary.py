@@ -82,7 +82,7 @@ class Row:
             run.cycles,
             sum(test.status is Status.OK for test in leaves),
             len(leaves),
-            tuple(finding.title for finding in trial.findings),
+            tuple(dict.fromkeys(finding.title for finding in trial.findings)),
         )
 
 
