@@ -162,6 +162,7 @@ def request(args: argparse.Namespace) -> "Request":
         accel=None if getattr(args, "accel", "auto") == "auto" else Accel(args.accel),
         every_cut=getattr(args, "every_cut", False),
         fresh=getattr(args, "fresh", False),
+        again=again(args) if args.command == "validate" else (),
     )
 
 
@@ -181,18 +182,14 @@ def the_series(args: argparse.Namespace) -> "Series":
     return Series("no series", ())
 
 
-def again(args: argparse.Namespace, job_request: "Request") -> tuple[str, ...]:
-    """Return the arguments that give the same run, but for the series; paths are absolute."""
+def again(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the arguments that give the same run, but for series and base; paths are absolute."""
     words = ["validate", "--kernel", args.kernel if ":" in args.kernel else str(Path(args.kernel).absolute())]
-    words += ["--base", job_request.base] if job_request.base else []
     words += ["--profile", args.profile, "--machine", args.machine, "--accel", args.accel]
     words += ["--machines", str(args.machines.absolute())] if args.machines else []
-    for name in args.fragment:
-        words += ["--fragment", name]
-    for path in args.kconfig:
-        words += ["--kconfig", str(path.absolute())]
-    for program in job_request.programs:
-        words += ["--program", program.name]
+    words += [word for name in args.fragment for word in ("--fragment", name)]
+    words += [word for path in args.kconfig for word in ("--kconfig", str(path.absolute()))]
+    words += [word for name in args.program for word in ("--program", name)]
     words += ["--trials", str(args.trials), "--seed", str(args.seed)]
     words += ["--budget", str(args.budget)] if args.budget else []
     return (*words, *(["--every-cut"] if args.every_cut else []))
@@ -219,7 +216,6 @@ def validate(args: argparse.Namespace, screen: "Terminal") -> int:
         print(terminal.render(summary, colour=sys.stdout.isatty()), end="")
 
     try:
-        folder.reproducible(again(args, asked), asked.series)
         run_job(job, cache(), folder, screen)
     except UserError:
         folder.discard()

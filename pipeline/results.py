@@ -39,20 +39,28 @@ class Results:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, self.folder / name)
 
-    def reproducible(self, argv: Sequence[str], series: Series) -> None:
-        """Write the series and reproduce.sh, which runs `argv` on that copy of it, wherever this folder is moved."""
+    def keep_series(self, series: Series) -> None:
+        """Keep the patches as they came, in the order in which they apply."""
         for patch in series.patches:
             slug = re.sub(r"[^A-Za-z0-9]+", "-", patch.subject).strip("-")[:60] or "patch"
             path = self.folder / "series" / f"{patch.index:04}-{slug}.patch"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(patch.text)
+
+    def reproducible(self, program: Path, argv: Sequence[str], about: str) -> None:
+        """Write reproduce.sh: `program` with `argv` on the kept series, wherever this folder is moved.
+
+        `about` is a line on what the arguments meant, for whoever runs it where they mean something else.
+        """
         words = " \\\n\t".join(shlex.quote(word) for word in argv)
         script = self.write(
             "reproduce.sh",
             "#!/bin/sh\n"
-            "# Runs this trial again: same kernel, series, configuration, machine and seeds.\n"
+            "# Runs this again: same kernel, series, configuration, machine and seeds.\n"
+            f"# {' '.join(about.split())}\n"
+            f"kpv=${{KPV:-{shlex.quote(str(program))}}}\n"
             'here=$(cd "$(dirname "$0")" && pwd)\n'
-            f'exec "${{KPV:-kpv}}" {words} \\\n\t--series "$here/series" "$@"\n',
+            f'exec "$kpv" {words} \\\n\t--series "$here/series" "$@"\n',
         )
         script.chmod(0o755)
 

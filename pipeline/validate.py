@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Request:
     accel: Accel | None
     every_cut: bool = False
     fresh: bool = False
+    again: tuple[str, ...] = ()
+    """Arguments of kpv that make this request, without those for the series and the base."""
 
     @property
     def plan(self) -> tuple[Trial, ...]:
@@ -91,12 +94,15 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
     Only the user's mistakes (UserError) and an interrupt get out of it.
     """
     request = job.request
+    results.keep_series(request.series)
+    write_reproducer(job, results)
     try:
         with job.stage("source"):
             job.source = tree.open_source(store, request.kernel, request.base, progress)
             if job.source.dirty:
                 progress.begin(request.kernel)
                 progress.end("has changes that are not committed; they are not tested")
+            write_reproducer(job, results)
         with job.stage("apply"):
             job.cuts = tree.cuts(store, job.source, request.series)
         with job.stage("guest"):
@@ -118,6 +124,15 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
         job.verdict = not_built(job, error, store, progress)
     except InfraError as error:
         job.verdict = verdict.broken(error)
+
+
+def write_reproducer(job: Job, results: Results) -> None:
+    """Write reproduce.sh: before any work as it was asked for, then with what a moving name turned out to be."""
+    request, source = job.request, job.source
+    base = source.base if source and tree.is_git(Path(request.kernel)) else request.base
+    words = (*request.again, *(("--base", base) if base else ()))
+    about = f"{request.kernel} was {source.version}, git tree {source.tree}" if source else request.kernel
+    results.reproducible(Path(sys.executable).with_name("kpv"), words, about)
 
 
 def look(job: Job, store: Store, results: Results, progress: Progress) -> Evidence:

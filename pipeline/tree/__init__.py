@@ -2,7 +2,7 @@
 
 from pipeline.tree.apply import Cut, cuts
 from pipeline.tree.load import load_series, series_from_range
-from pipeline.tree.source import Source, changed_paths, open_source, show
+from pipeline.tree.source import Source, changed_paths, is_git, open_source, show
 from pipeline.tree.worktree import checkout
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "changed_paths",
     "checkout",
     "cuts",
+    "is_git",
     "load_series",
     "open_source",
     "series_from_range",
