@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cpio import BLOCK, Entry, archive
+from pipeline.cpio import BLOCK, TRAILER, Entry, archive
 from pipeline.errors import UserError
 
 PART = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="/"), min_size=1, max_size=12)
-PATHS = st.lists(PART.filter(lambda part: part not in {".", ".."}), min_size=1, max_size=3).map("/".join)
+PATHS = st.lists(PART.filter(lambda part: part not in {".", "..", TRAILER}), min_size=1, max_size=3).map("/".join)
 
 
 def listed(data: bytes) -> list[str]:

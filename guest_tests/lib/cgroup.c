@@ -131,11 +131,13 @@ static void drain_swap(void)
 	if (gt_read(AT_FDCWD, "/proc/swaps", text, sizeof(text)) < 0)
 		return;
 	while ((line = strchr(line, '\n')) && line[1] == '/') {
-		char device[128];
+		char path[128], device[160];
 
 		line++;
-		if (sscanf(line, "%127s", device) != 1)
+		if (sscanf(line, "%127s", path) != 1)
 			continue;
+		/* Where it was turned on in a mount namespace that has gone, its folder is not said. */
+		snprintf(device, sizeof(device), "/dev/%s", strrchr(path, '/') + 1);
 		if (swapoff(device) || swapon(device, 0))
 			gt_note("swap on %s cannot be drained: %s", device, strerror(errno));
 	}

@@ -52,7 +52,7 @@ struct gt_worker {
 struct gt_role {
 	const char *name;
 	void (*begin)(struct gt_worker *w);	/* in the worker, before its first cycle; may be NULL */
-	void (*cycle)(struct gt_worker *w);	/* again and again, until the budget is used up */
+	void (*cycle)(struct gt_worker *w);	/* once, and again until the budget is used up */
 	void (*end)(struct gt_worker *w);	/* in the worker, after its last cycle; may be NULL */
 };
 
