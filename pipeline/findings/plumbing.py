@@ -19,12 +19,12 @@ _PRINTING_A_REPORT = r"""
     check_region_inline memory_is_poisoned\w* object_err print_trailer slab_err slab_bug slab_fix
     print_usage_bug\w* print_bad_irq_dependency print_circular_bug\w* print_deadlock_bug print_irq_inversion_bug
     print_unlock_imbalance_bug print_\w*lock\w*_bug\w* add_taint oops_\w+ _*die(_\w+)? bust_spinlocks
-    crash_kexec dump_page\w* bad_page _*fortify_(report|panic) _*stack_chk_fail backtrace unwind_backtrace
-    dump_cpu_task sched_show_task show_state_filter end_report start_report set_track\w* save_stack\w*
-    stack_trace_\w+ stack_depot_\w+ _*stack_depot_\w+ _*save_stack_trace arch_stack_walk get_stack_info
-    unwind_\w+ _*(re)?set_page_owner\w* should_fail\w* should_failslab fail_dump _*should_\w*fail\w*
-    init_bad_stack check_panic_on_warn panic_saved_regs walk_stackframe dump_header print_tainted
-    assert\w*fail\w* \w*_assertfail assfail (xfs_)?asswarn
+    crash_kexec dump_page\w* bad_page print_bad_pte print_bad_page_map _*fortify_(report|panic) _*stack_chk_fail
+    backtrace unwind_backtrace dump_cpu_task sched_show_task show_state_filter end_report start_report
+    set_track\w* save_stack\w* stack_trace_\w+ stack_depot_\w+ _*stack_depot_\w+ _*save_stack_trace
+    arch_stack_walk get_stack_info unwind_\w+ _*(re)?set_page_owner\w* should_fail\w* should_failslab fail_dump
+    _*should_\w*fail\w* init_bad_stack check_panic_on_warn panic_saved_regs walk_stackframe dump_header
+    print_tainted assert\w*fail\w* \w*_assertfail assfail (xfs_)?asswarn
 """
 _TRAPS_AND_EXCEPTIONS = r"""
     invalid_op general_protection page_fault async_page_fault do_error_trap do_trap\w* do_invalid_op
@@ -52,16 +52,17 @@ _LOCKS = r"""
     lock_(acquire|release|acquired|contended|pin|unpin|downgrade|set_class|repin)\w* lockdep_\w+ _*lockdep_\w+
     check_(prev|prevs|noncircular|deadlock|usage|irq_usage|wait_context|flags|no_locks|unlock|path)\w*
     _*(mark_lock|validate_chain|register_lock_class|look_up_lock_class|assign_lock_key|lookup_chain_cache)\w*
-    mark_\w+lock\w* valid_state mark_held_locks print_lock\w* spin_(dump|bug|lock|unlock|trylock|until_cond)\w*
-    rwlock_bug debug_(spin|mutex|lock|locks|write|read|rt_mutex)\w* bit_spin_\w+ _*bit_spin_\w+
-    arch_(spin|read|write)_\w+ seqcount_\w+ read_seq\w* write_seq\w* trace_hardirqs_\w+ trace_irq_\w+
-    trace_softirqs_\w+ local_irq_\w+ arch_local_\w+ trace_lock_\w+ trace_contention_\w+ _*local_bh_\w+
-    _*local_lock\w* osq_\w+ __might_(sleep|fault|resched) ___might_sleep might_\w+ __cant_sleep
-    debug_lockdep_\w+ rcu_lockdep_\w+ debug_check_no_locks_held debug_check_no_locks_freed __rcu_read_\w+
-    rcu_read_(un)?lock\w* rcu_note_context_switch rcu_is_watching rcu_sync_lockdep_assert rcu_read_lock_\w+
-    __flush_work\w* flush_workqueue_prep\w* touch_work_lockdep_map touch_wq_lockdep_map lock_page\w*
-    __lock_page\w* lock_map_\w+ ftrace_\w*likely\w* _*fs_reclaim_\w+ reacquire_held_locks folio_(un)?lock\w*
-    unlock_page folio_wake_bit wake_up_page\w* schedule_bug \w*rq_lock\w* _*schedule_bug
+    mark_\w+lock\w* valid_state hlock_\w+ __lock_\w+ __bfs mark_held_locks print_lock\w*
+    spin_(dump|bug|lock|unlock|trylock|until_cond)\w* rwlock_bug
+    debug_(spin|mutex|lock|locks|write|read|rt_mutex)\w* bit_spin_\w+ _*bit_spin_\w+ arch_(spin|read|write)_\w+
+    seqcount_\w+ read_seq\w* write_seq\w* trace_hardirqs_\w+ trace_irq_\w+ trace_softirqs_\w+ local_irq_\w+
+    arch_local_\w+ trace_lock_\w+ trace_contention_\w+ _*local_bh_\w+ _*local_lock\w* osq_\w+
+    __might_(sleep|fault|resched) ___might_sleep might_\w+ __cant_sleep debug_lockdep_\w+ rcu_lockdep_\w+
+    debug_check_no_locks_held debug_check_no_locks_freed __rcu_read_\w+ rcu_read_(un)?lock\w*
+    rcu_note_context_switch rcu_is_watching rcu_sync_lockdep_assert rcu_read_lock_\w+ __flush_work\w*
+    flush_workqueue_prep\w* touch_work_lockdep_map touch_wq_lockdep_map lock_page\w* __lock_page\w* lock_map_\w+
+    ftrace_\w*likely\w* _*fs_reclaim_\w+ reacquire_held_locks folio_(un)?lock\w* unlock_page folio_wake_bit
+    wake_up_page\w* schedule_bug \w*rq_lock\w* _*schedule_bug
 """
 _ENTRIES_AND_DISPATCHERS = r"""
     process_one_work process_scheduled_works worker_thread kthread ret_from_fork\w* do_syscall_\w+ entry_SYS\w+
@@ -77,19 +78,19 @@ _MEMORY = r"""
     _*k[mvz]?[mzc]?alloc\w* _*kvm?alloc\w* kmalloc_\w+ _*do_kmalloc\w* _*k[vz]*free\w* kfree_\w+ k(mem)?dup\w*
     kmemdup\w* kstrn?dup\w* kvmemdup\w* _*kmem_cache_\w+ ___?cache_\w+ cache_(alloc|free|grow|flusharray)\w*
     _*slab_\w+ slab_\w+ _*kmalloc\w* ___slab_\w+ new_slab\w* allocate_slab alloc_slab_page setup_object
-    free_(slab|debug_processing|object|consistency_checks|one_page|pages?|large_kmalloc|hot_cold_page|unref_page|pcppages_bulk|pages_prepare)\w*
+    free_(slab|debug_processing|object|consistency_checks|one_page|pages?|large_kmalloc|hot_cold_page|unref_page|unref_folio|pcppages_bulk|pages_prepare)\w*
     check_(slab|object|bytes\w*|pad_bytes)\w* alloc_(debug_processing|consistency_checks) alloc_single_from_\w+
     unfreeze_partials _*unfreeze_partials put_cpu_partial get_partial\w* discard_slab init_object
     get_freepointer\w* set_freepointer _*alloc_(pages?|frozen_pages|folio)\w*
     alloc_pages?_(mpol|vma|current|node|nodemask|noprof)\w* _*get_free_pages?\w* get_page_from_freelist
-    get_zeroed_page\w* __free_pages\w* post_alloc_hook prep_new_page rmqueue\w* _*rmqueue\w* vm_normal_page\w*
-    folio_alloc\w* _*folio_alloc\w* _*vmalloc\w* vzalloc\w* _*vmap_\w+ _*vfree\w* _*vunmap\w* vfree\w* kvfree\w*
-    krealloc\w* _*do_krealloc _*krealloc\w* ksize _*ksize debug_check_no_obj_freed _*debug_check_no_obj_freed
-    debug_print_object debug_object_\w+ _*debug_object_\w+ slob_\w+ mempool_\w+ _*phys_addr\w* _*virt_addr_valid
-    virt_to_\w+ qlist_free_all qlink_free quarantine_\w+ ___cache_free poison_\w+ pcpu_alloc\w*
-    _*alloc_percpu\w* __kernel_text_address is_bpf_text_address kernel_text_address is_module_text_address
-    kcalloc\w* devm_k\w+ kmemleak_\w+ create_object _*kmemleak_\w+ copy_page\w* _*page_pool_alloc\w*
-    page_pool_alloc\w* clear_page_\w+
+    get_zeroed_page\w* __free_pages\w* __folio_put\w* folios_put\w* release_pages _*put_page post_alloc_hook
+    prep_new_page rmqueue\w* _*rmqueue\w* vm_normal_page\w* folio_alloc\w* _*folio_alloc\w* _*vmalloc\w*
+    vzalloc\w* _*vmap_\w+ _*vfree\w* _*vunmap\w* vfree\w* kvfree\w* krealloc\w* _*do_krealloc _*krealloc\w*
+    ksize _*ksize debug_check_no_obj_freed _*debug_check_no_obj_freed debug_print_object debug_object_\w+
+    _*debug_object_\w+ slob_\w+ mempool_\w+ _*phys_addr\w* _*virt_addr_valid virt_to_\w+ qlist_free_all
+    qlink_free quarantine_\w+ ___cache_free poison_\w+ pcpu_alloc\w* _*alloc_percpu\w* __kernel_text_address
+    is_bpf_text_address kernel_text_address is_module_text_address kcalloc\w* devm_k\w+ kmemleak_\w+
+    create_object _*kmemleak_\w+ copy_page\w* _*page_pool_alloc\w* page_pool_alloc\w* clear_page_\w+
 """
 _STRINGS_AND_COPIES = r"""
     _*mem(cmp|cpy|set|move|chr|scan|chr_inv|zero_explicit|dup_user\w*|cpy_\w+|set_\w+)(_\w+)?
@@ -97,7 +98,7 @@ _STRINGS_AND_COPIES = r"""
     strscpy\w* sized_str\w* bcmp \w*copy_(from|to|in)_(user|iter|kernel|sockptr|bpfptr)\w*
     _*(copy|clear)_(from|to|in|mc|user|iter)\w* _*copy_(from|to|in)_(user|iter)\w* _*raw_copy_\w+ _copy_\w+
     raw_copy_\w+ copy_user_\w+ copyin copyout\w* iterate_and_advance\w* copy_\w*iter\w* _*check_object_size
-    check_heap_object check_stack_object usercopy_\w+ report_usercopy csum_\w+
+    _*check_heap_object check_stack_object usercopy_\w+ report_usercopy csum_\w+
     _*crc(16|32|32c|64|_t10dif|_ccitt)\w* _*clear_user\w* read_word_at_a_time _*arch_\w*copy\w* _*asan_mem\w+
     instrument_\w+ user_access_\w+ (get|put)_user\w* _*(get|put)_user_\w+ _*put_user\w* _*get_user_\d
     probe_kernel_\w+ copy_(from|to)_kernel_nofault\w* vsn?printf sn?printf scnprintf vscnprintf string
@@ -106,8 +107,8 @@ _STRINGS_AND_COPIES = r"""
     _*dev_(printk|err|warn|info)\w* _*netdev_printk va_format
 """
 _LISTS_TREES_REFERENCES_ATOMICS_BITS = r"""
-    _*list_(add|del|move|splice|cut|empty|first|is|replace|swap|rotate)\w* h?list_\w*(add|del)\w* _*hlist_\w+
-    hlist_\w+ _*h?list_add_rcu _*list_lru_\w+ _*list_\w*valid\w* _*llist_\w+ llist_\w+ plist_\w+
+    _*list_(add|del|move|splice|cut|empty|first|is|replace|swap|rotate)\w* h?list_(?!lru)\w*(add|del)\w*
+    _*hlist_\w+ hlist_\w+ _*h?list_add_rcu _*list_\w*valid\w* _*llist_\w+ llist_\w+ plist_\w+
     _*rb_(erase|insert|next|prev|first|last|link|find|add|replace|set|rotate|node|change)\w*
     _*rb_\w+_(augmented|color|cached) _*xas?_\w+ xas_\w+ xa_\w+
     skb_(panic|over_panic|under_panic|put|push|pull|trim|tailroom|headroom)\w* _*skb_(put|push|pull|trim)\w*

@@ -90,7 +90,7 @@ class Scanner:
     def _lines(self, block: bytes) -> None:
         """Read a block of whole lines."""
         hits = needles.search(block)
-        queue = deque(hits.lines)
+        queue, tick = deque(hits.lines), hits.tick
         position = 0
         while position < len(block):
             while queue and queue[0] < position:
@@ -101,14 +101,17 @@ class Scanner:
                 position = target
                 continue
             end = block.index(b"\n", position)
-            if hits.tick is not None and hits.tick <= end:
-                self._uptime.running = True
+            if tick is not None and tick <= end:
+                self._uptime.running, tick = True, None
+            was_running = self._uptime.running
             raw = block[position : min(end, position + LINE_LIMIT)]
             self._line(parse(raw, self._number), hit=position == target)
             self._before.append(raw)
             self._number += 1
             position = end + 1
-        if hits.tick is not None:
+            if was_running and not self._uptime.running:
+                tick = needles.clock(block, position)
+        if tick is not None:
             self._uptime.running = True
 
     def _skip(self, block: bytes, start: int, end: int) -> None:

@@ -108,12 +108,12 @@ _ACCESSES = (
         name="stack-guard-page",
         needle="stack guard page was hit",
         source="arch/x86/kernel/traps.c:handle_stack_overflow",
-        pattern=rx(r"BUG: (?:TASK |IRQ )?stack guard page was hit"),
+        pattern=rx(r"BUG: (?:\S+ )?stack guard page was hit"),
         title="BUG: stack guard page was hit in {frame}",
         alts=("stack-overflow in {frame}",),
         kind=Kind.UNKNOWN,
         blame=Blame.LOOP,
-        absorbs=rx(r"BUG: (?:TASK |IRQ )?stack guard page was hit"),
+        absorbs=rx(r"BUG: (?:\S+ )?stack guard page was hit"),
     ),
     Rule(
         name="double-fault",
@@ -269,6 +269,9 @@ _PANICS = (
     ),
 )
 
+# CHECK_DATA_CORRUPTION, include/linux/bug.h: the words come first, then what CONFIG_BUG_ON_DATA_CORRUPTION made of it.
+_CORRUPTION = rx(r"WARNING: |kernel BUG at")
+
 _FILE_SYSTEMS = (
     Rule(
         name="vfs-file-count",
@@ -279,6 +282,7 @@ _FILE_SYSTEMS = (
         kind=Kind.DOS,
         blame=Blame.NOBODY,
         stack=False,
+        absorbs=_CORRUPTION,
     ),
     Rule(
         name="vfs-busy-inodes",
@@ -289,6 +293,7 @@ _FILE_SYSTEMS = (
         kind=Kind.DOS,
         blame=Blame.NOBODY,
         stack=False,
+        absorbs=_CORRUPTION,
     ),
     Rule(
         name="dentry-in-use",

@@ -274,7 +274,7 @@ _ALLOCATORS = (
         title="memory leak in {frame}",
         kind=Kind.LEAK,
         roles=(Role.ALLOC,),
-        skip=rx(r"sget_userns|usb_alloc_urb|radix_tree_node_alloc|_*radix_tree_\w+|idr_\w+|ida_\w+"),
+        skip=rx(r"_*list_lru_\w+|sget_userns|usb_alloc_urb|radix_tree_node_alloc|_*radix_tree_\w+|idr_\w+|ida_\w+"),
     ),
     Rule(
         name="slub-object-already-free",
