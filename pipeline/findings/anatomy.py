@@ -33,7 +33,7 @@ _PART = begins(
 )
 
 # The last line: kernel/panic.c:print_oops_end_marker and panic; the frame of a sanitizer's report.
-_END = begins(r"---\[ end (?:trace|Kernel panic)", r"={30,}$", r"Rebooting in \d+ seconds", "Kernel Offset: ")
+_END = begins(r"---\[ end (?:trace|Kernel panic)", r"={30,}$", r"Rebooting in \d+ seconds")
 # After these the kernel says nothing more, in whatever task.
 _LAST = begins(r"---\[ end Kernel panic", r"Rebooting in \d+ seconds")
 

@@ -10,12 +10,14 @@ _SHARED = r"""
     include/.* lib/.*
     mm/(k[acmf]|slab|slub|slob|util|vmalloc|page_alloc|memory|usercopy|percpu|mempool|maccess|dmapool|truncate|page_owner).*
     mm/(debug|filemap|sparse).*
-    kernel/(rcu|locking|sched|time|printk|panic|workqueue|softirq|smp|kthread|entry|exit|fork|kcov|trace|irq|signal).*
+    kernel/(rcu|locking|sched|printk|panic|workqueue|softirq|smp|kthread|entry|exit|fork|kcov|irq|signal).*
+    kernel/time/(timer|hrtimer|tick|clock|sched_clock).*
     kernel/(stop_machine|hung_task|watchdog|kcsan|stacktrace).*
     arch/[^/]+/(include|lib|entry|mm/(fault|physaddr|extable)).*
     arch/[^/]+/kernel/(traps|stacktrace|unwind|dumpstack|apic|nmi|process|entry|irq|vmlinux|head|syscall|debug-monitors).*
     net/core/(sock|skbuff|datagram|stream|dev|net_namespace)\..* net/socket.* net/netlink/.*
-    fs/(read_write|ioctl|open|namei|namespace|super|inode|file|file_table|splice|seq_file|sysfs|kernfs)(\.|/).*
+    fs/(read_write|ioctl|open|namei|namespace|super|inode|file|file_table|splice|seq_file|buffer)\..*
+    fs/(sysfs|kernfs)/.* fs/proc/(generic|inode)\..*
     drivers/(base|usb/core|clocksource|irqchip)/.* security/security.*
 """
 # Not even then: these only hand on, print or check.

@@ -1,7 +1,8 @@
 """One line of a console: what printk put before the message, and the message.
 
 The prefixes are those of kernel/printk/printk.c: ``<6>`` (print_syslog), ``[   12.345678]``
-(print_time) and, with CONFIG_PRINTK_CALLER, ``[  T123]`` or ``[   C1]`` (print_caller). A getty
+(print_time) and, with CONFIG_PRINTK_CALLER, ``[  T123]`` or ``[   C1]`` (print_caller);
+some vendors add ``[4:  system_server: 3344]``. A getty
 prompt, a syslog daemon or a remark of printk ("printk messages dropped") may stand before them.
 """
 
@@ -14,7 +15,9 @@ LINE_LIMIT = 4096
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LEVEL = re.compile(r"<\d{1,3}>")
-_STAMP = re.compile(r"\[ {0,6}\d{1,7}\.\d{6}\](?P<caller>\[ {0,6}[TC]\d{1,8}\])? ?")
+_STAMP = re.compile(
+    r"\[ {0,6}\d{1,7}\.\d{6}\](?P<caller>\[ {0,6}[TC]\d{1,8}\])? ?(?: ?\[\d{1,3}:[^\]:]{1,16}: *\d{1,7}\] ?)?"
+)
 # How far into a line the time stamp may begin, after a prompt or a remark of printk.
 _LEAD_LIMIT = 100
 

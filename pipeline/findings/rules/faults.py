@@ -45,6 +45,7 @@ _ACCESSES = (
         title="BUG: unable to handle kernel paging request in {frame}",
         alts=_BAD_ACCESS,
         kind=Kind.MEMORY_SAFETY,
+        absorbs=rx(r"PANIC: double fault"),
     ),
     Rule(
         name="null-deref",
@@ -99,7 +100,10 @@ _ACCESSES = (
         name="general-protection-fault",
         needle="general protection fault",
         source="arch/x86/kernel/traps.c:exc_general_protection",
-        pattern=rx(r"^(?:Oops: )?general protection (?:fault|error)(?!.* ip:[0-9a-f]+ sp:)(?:,|:| for)"),
+        pattern=rx(
+            r"general protection fault: [0-9a-f]{4} \[#\d+\]|general protection fault,? (?:probably )?for non-canonical"
+            r"|^(?:Oops: )?general protection fault(?:,|:| for)"
+        ),
         title="general protection fault in {frame}",
         alts=_BAD_ACCESS,
         kind=Kind.DOS,
@@ -127,7 +131,7 @@ _ACCESSES = (
         name="divide-error",
         needle="divide error",
         source="arch/x86/kernel/traps.c:exc_divide_error",
-        pattern=rx(r"^(?:Oops: )?divide error:"),
+        pattern=rx(r"divide error: [0-9a-f]{4} \[#\d+\]|^(?:Oops: )?divide error:"),
         title="divide error in {frame}",
         kind=Kind.DOS,
     ),
@@ -135,7 +139,7 @@ _ACCESSES = (
         name="stack-segment",
         needle="stack segment",
         source="arch/x86/kernel/traps.c:exc_stack_segment",
-        pattern=rx(r"^(?:Oops: )?stack segment: "),
+        pattern=rx(r"stack segment: [0-9a-f]{4} \[#\d+\]|^(?:Oops: )?stack segment:"),
         title="stack segment fault in {frame}",
         kind=Kind.DOS,
     ),
@@ -143,7 +147,7 @@ _ACCESSES = (
         name="alignment-check",
         needle="alignment check",
         source="arch/x86/kernel/traps.c:exc_alignment_check",
-        pattern=rx(r"^(?:Oops: )?alignment check: "),
+        pattern=rx(r"alignment check: [0-9a-f]{4} \[#\d+\]|^(?:Oops: )?alignment check:"),
         title="alignment check in {frame}",
         kind=Kind.DOS,
     ),
@@ -151,7 +155,7 @@ _ACCESSES = (
         name="invalid-opcode",
         needle="invalid opcode",
         source="arch/x86/kernel/traps.c:handle_invalid_op",
-        pattern=rx(r"^(?:Oops: )?invalid opcode: "),
+        pattern=rx(r"invalid opcode: [0-9a-f]{4} \[#\d+\]|^(?:Oops: )?invalid opcode:"),
         title="invalid opcode in {frame}",
         kind=Kind.DOS,
         follows=True,
@@ -227,12 +231,23 @@ _PANICS = (
         stack=False,
     ),
     Rule(
+        name="panic-tty",
+        needle="Kernel panic - not syncing",
+        source="drivers/tty/tty_ldisc.c:tty_ldisc_restore before 4.13",
+        pattern=rx(r"Kernel panic - not syncing: (?P<text>(?P<what>[Cc]ouldn't open N_TTY ldisc) for \S+ --- error.*)"),
+        title="kernel panic: {what}",
+        alts=("kernel panic: {text}",),
+        kind=Kind.DOS,
+        blame=Blame.NOBODY,
+        stack=False,
+    ),
+    Rule(
         name="panic-out-of-memory",
         needle="Kernel panic - not syncing",
         source="mm/oom_kill.c:out_of_memory",
         pattern=rx(
             r"Kernel panic - not syncing: (?P<text>(?:Out of memory and no killable processes"
-            r"|System is deadlocked on memory|Out of memory: .*? panic_on_oom is enabled).*)"
+            r"|System is deadlocked on memory|[Oo]ut of memory: .*?panic_on_oom is enabled))"
         ),
         title="kernel panic: {text}",
         kind=Kind.DOS,

@@ -274,7 +274,7 @@ _ALLOCATORS = (
         title="memory leak in {frame}",
         kind=Kind.LEAK,
         roles=(Role.ALLOC,),
-        skip=rx(r"_*list_lru_\w+|sget_userns|usb_alloc_urb|radix_tree_node_alloc|_*radix_tree_\w+|idr_\w+|ida_\w+"),
+        skip=rx(r"\w*alloc\w*|_*list_lru_\w+|sget_userns|_*build_skb\w*|_*radix_tree_\w+|id[ra]_\w+"),
     ),
     Rule(
         name="slub-object-already-free",
@@ -311,7 +311,7 @@ _ALLOCATORS = (
         name="slub-object",
         needle="INFO: ",
         source="mm/slub.c:print_page_info, print_trailer before 5.11",
-        pattern=rx(r"^(?:\S+: )?(?P<text>INFO: (?:Slab|Object) 0x[0-9a-f]+.*)"),
+        pattern=rx(r"^(?:\S+: )?(?P<text>INFO: (?:Slab |Object )?0x[0-9a-f]+.*)"),
         title="{text}",
         kind=Kind.UNKNOWN,
         corrupted=True,
