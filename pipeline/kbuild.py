@@ -39,6 +39,9 @@ FIXED = {
 }
 """One tree, one configuration, one compiler: one image, bit for bit (Documentation/kbuild/reproducible-builds.rst)."""
 
+KEPT_WORKSPACES = 4
+"""Workspaces in the store, of two and a half gigabytes each; there is one a repository and set of settings."""
+
 _INHERITED = ("PATH", "HOME", "TMPDIR")
 _LINK_STEPS = 30
 """Lines of progress from vmlinux.a to bzImage, until a full build has counted them."""
@@ -288,11 +291,30 @@ def workspace(store: Store, name: str, progress: Progress) -> Iterator[Workspace
     with store.lock("work", name, wait) as lock:
         if waited:
             progress.end()
+        if not folder.exists():
+            _sweep(store)
         place = Workspace(folder, store.root / "ccache", lock)
         if place.obj.exists() and place.state() == State():
             # Objects without their records would hide warnings; ccache has both.
             shutil.rmtree(place.obj)
         yield place
+
+
+class _BusyError(Exception):
+    """Somebody works in the workspace."""
+
+
+def _sweep(store: Store) -> None:
+    """Remove the workspaces that were built in longest ago and that nobody is in, to make room for one more."""
+
+    def busy() -> None:
+        raise _BusyError
+
+    there = [folder for folder in (store.root / "work").glob("*") if (folder / "state.json").exists()]
+    there.sort(key=lambda folder: (folder / "state.json").stat().st_mtime, reverse=True)
+    for folder in there[KEPT_WORKSPACES - 1 :]:
+        with contextlib.suppress(_BusyError), store.lock("work", folder.name, busy):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def compiler() -> str:

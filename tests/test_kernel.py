@@ -219,6 +219,20 @@ def test_a_workspace_that_lost_its_records_starts_again(bench: Bench) -> None:
     assert [one.file for one in bench.build().warnings] == ["fs/dcache.c"]
 
 
+def test_workspaces_do_not_pile_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes when there are enough, unless somebody is in it; kernels stay."""
+    monkeypatch.setattr(kbuild, "KEPT_WORKSPACES", 2)
+    first = bench.build()
+    (oldest,) = bench.workspaces()
+    for number, symbol in enumerate(("SMP", "EXPERT", "MODULES"), start=2):
+        bench.wanted += f"CONFIG_{symbol}=y\n"
+        with bench.store.lock("work", oldest.name if symbol == "EXPERT" else "none"):
+            bench.build()
+        assert oldest.exists() == (symbol != "MODULES")
+        assert len(bench.workspaces()) == min(number, 3 if symbol == "EXPERT" else 2)
+    assert first.vmlinux.exists()
+
+
 def test_after_a_failure_the_next_build_is_right(bench: Bench) -> None:
     """A failed make leaves a workspace that the next cut builds in, warnings included."""
     first = bench.build()
