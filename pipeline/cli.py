@@ -289,13 +289,13 @@ def doctor(_args: argparse.Namespace, screen: "Terminal") -> int:
     for name in ("", "what", "found", "to do"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        mark = "[green]ok[/]" if row.good else "[red]no[/]"
+        mark = "[green]ok[/]" if row.good else "[red]no[/]" if row.needed else "[yellow]no[/]"
         table.add_row(mark, row.what, row.found, "" if row.good else row.todo)
     Console(highlight=False).print(table)
     missing = [package for package, sign, _ in doctor.packages() if not doctor.present(sign)]
     if missing:
         print(f"\n{doctor.command(missing)}")
-    return 0 if all(row.good for row in rows) else UserError.exit_status
+    return 0 if all(row.good or not row.needed for row in rows) else UserError.exit_status
 
 
 def listing(_args: argparse.Namespace, _screen: "Terminal") -> int:

@@ -35,12 +35,13 @@ VERSIONED = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: what, what was found, whether a run can do with it."""
+    """One line of the table: what, what was found, whether it is as it should be, whether a run needs that."""
 
     what: str
     found: str
     good: bool
     todo: str = ""
+    needed: bool = True
 
 
 def present(sign: str) -> bool:
@@ -135,7 +136,7 @@ def acceleration(cache: store.Store) -> list[Row]:
             return [Row("accelerator", error.what, good=False)]
     kvm = found.accel is Accel.KVM
     return [
-        Row("KVM", found.why, good=True),
+        Row("KVM", found.why, good=kvm, needed=False),
         Row("accelerator", "kvm" if kvm else "tcg,thread=multi (slower, same kernel)", good=True),
     ]
 
