@@ -1,8 +1,13 @@
 """Fixtures that more than one room's tests use."""
 
+import json
+import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,3 +42,40 @@ def fakelinux(tmp_path: Path) -> Path:
     git(repo, "add", "-A")
     git(repo, "commit", "-q", "-m", "Toy kernel")
     return repo
+
+
+def processes_with(setting: str) -> list[int]:
+    """Return the processes that have `setting` (``NAME=value``) in their environment and are no zombies."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and setting.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it has ended, or is not ours
+    return [pid for pid in found if pid != os.getpid()]
+
+
+@pytest.fixture
+def fakeqemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Put the fake QEMU first on PATH; the function that is returned says what it plays.
+
+    When the test is over no process that was started from here may be left.
+    """
+    folder, scenario = tmp_path / "fakebin", tmp_path / "scenario.json"
+    folder.mkdir()
+    program = folder / "qemu-system-x86_64"
+    program.write_text(f"#!{sys.executable} -SE\n" + (HERE / "fakeqemu.py").read_text())
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKEQEMU", str(scenario))
+
+    def play(**moments: object) -> None:
+        scenario.write_text(json.dumps(moments))
+
+    play()
+    yield play
+    left = processes_with(f"FAKEQEMU={scenario}")
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, "processes were left behind"

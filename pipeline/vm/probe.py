@@ -54,7 +54,7 @@ def boots(accel: Accel, kernel: Path, folder: Path, seconds: float) -> str:
             if BANNER in seen:
                 return ""
             if qemu.power() is Power.DEAD:
-                return f"QEMU ended: {qemu.last_words or 'it did not say why'}"
+                return f"QEMU ended: {qemu.obituary}"
             time.sleep(0.02)
     return f"a guest printed nothing in {seconds:g} s"
 

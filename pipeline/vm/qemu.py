@@ -4,26 +4,34 @@ The wires are socket pairs whose far ends QEMU inherits: no path on disk, nothin
 to, nothing left behind.  What the console says is kept in a file as it arrives.
 """
 
-import asyncio
 import contextlib
 import enum
+import select
+import shutil
+import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from qemu.qmp import QMPError
-from qemu.qmp.legacy import QEMUMonitorProtocol
-
 from pipeline import proc
 from pipeline.errors import InfraError, UserError
+from pipeline.vm.monitor import GONE, Monitor
+from pipeline.vm.pace import Pace
 
+PROGRAM = "qemu-system-x86_64"
 CHUNK = 1 << 16
+TAKE = 1 << 20
+"""Bytes of console taken at once: a guest that prints faster than we read must not keep us reading."""
+LOG_MOST = 256 << 20
+"""Bytes of console.log; a guest that prints without end must not fill the disk."""
 CONNECT_SECONDS = 30.0
 """How long QEMU may take to answer on QMP; it has not yet run a single guest instruction."""
+ANSWER_SECONDS = 10.0
+"""The same for one command later on."""
 
 
 class Power(enum.Enum):
@@ -38,6 +46,10 @@ class Power(enum.Enum):
     DEAD = "QEMU died"
 
 
+_SHUTDOWN = {"guest-reset": Power.RESET, "guest-shutdown": Power.OFF, "guest-panic": Power.PANICKED}
+"""Reasons of SHUTDOWN (qapi/run-state.json, ShutdownCause) that are the guest's; by the others QEMU ends itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wires:
     """The descriptors that QEMU inherits, one a wire."""
@@ -47,11 +59,22 @@ class Wires:
     qmp: int
 
 
+def require(program: str = PROGRAM) -> None:
+    """Raise UserError unless QEMU is installed: to be asked before the work that leads up to a guest."""
+    if shutil.which(program) is None:
+        message = f"no QEMU: there is no {program} on this machine"
+        raise UserError(message, todo="`make setup` installs it; `kpv doctor` lists what is missing")
+
+
 class Qemu:
     """A running QEMU; leaving the ``with`` block ends it."""
 
     def __init__(self, argv_of: Callable[[Wires], Sequence[str]], folder: Path) -> None:
-        """Start the QEMU that `argv_of` describes for given wires; console.log and qemu.log go to `folder`."""
+        """Start the QEMU that `argv_of` describes for given wires; console.log and qemu.log go to `folder`.
+
+        Raises UserError when there is no QEMU or `folder` cannot be written.
+        """
+        require()
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,35 +82,40 @@ class Qemu:
         except OSError as error:
             message = f"cannot write here: {error.strerror}"
             raise UserError(message, where=str(folder), todo="name another folder with --out") from error
+        self._kept = 0
         pairs = [socket.socketpair() for _ in range(3)]
         theirs = [pair[1] for pair in pairs]
         self._console, self.agent, self._qmp_wire = (pair[0] for pair in pairs)
         self._console.settimeout(0)
-        wires = Wires(*(end.fileno() for end in theirs))
-        self.argv = tuple(argv_of(wires))
         self._power = Power.RUNNING
-        self._qmp: QEMUMonitorProtocol | None = None
+        self._monitor: Monitor | None = None
         try:
+            wires = Wires(*(end.fileno() for end in theirs))
+            self.argv = tuple(argv_of(wires))
             with (folder / "qemu.log").open("wb") as errors:
                 self._child = proc.start(
                     self.argv, stdout=errors, stderr=errors, pass_fds=(wires.console, wires.agent, wires.qmp)
                 )
+        except BaseException:
+            self._log.close()
+            for end in (self._console, self.agent, self._qmp_wire):
+                end.close()
+            raise
         finally:
             for end in theirs:
                 end.close()
         self.started = time.monotonic()
+        self.pace = Pace(self._child.pid)
 
-    def connect(self) -> None:
+    def connect(self, seconds: float = CONNECT_SECONDS) -> None:
         """Open QMP.  Raises InfraError, with what QEMU said, when it is gone before it answers."""
-        monitor = QEMUMonitorProtocol(self._qmp_wire)
-        monitor.settimeout(CONNECT_SECONDS)
+        self._monitor = Monitor()
         try:
-            monitor.connect()
-        except (QMPError, OSError, TimeoutError) as error:
-            self._child.wait(proc.Deadline.after(1.0))
-            message = f"QEMU does not start: {self.last_words or error}"
-            raise InfraError(message, detail=" ".join(self.argv)) from error
-        self._qmp = monitor
+            self._monitor.connect(self._qmp_wire, seconds)
+        except GONE as error:
+            ended = self._child.wait(proc.Deadline.after(1.0)) is not None
+            why = self.obituary if ended else f"it does not answer on QMP ({str(error) or f'after {seconds:g} s'})"
+            raise InfraError(f"QEMU does not start: {why}", detail=" ".join(self.argv)) from error
 
     @property
     def pid(self) -> int:
@@ -97,87 +125,110 @@ class Qemu:
     @property
     def last_words(self) -> str:
         """The last thing QEMU itself printed, empty when nothing."""
-        with contextlib.suppress(OSError):
-            lines = (self.folder / "qemu.log").read_text("utf-8", "replace").split("\n")
+        with contextlib.suppress(OSError), (self.folder / "qemu.log").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - CHUNK))
+            lines = file.read().decode("utf-8", "replace").split("\n")
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
 
+    @property
+    def obituary(self) -> str:
+        """Why QEMU is gone: its last words, else how it ended."""
+        status = self._child.poll()
+        if self.last_words or status is None:
+            return self.last_words or "it did not say why"
+        return f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}, without a word"
+
     def read_console(self) -> bytes:
-        """Return what the console has said since the last call, without waiting; keep it in console.log."""
+        """Return what the console has said since the last call, TAKE bytes at the most, and keep it in console.log.
+
+        Does not wait.  Raises InfraError when the disk does not take it.
+        """
         parts = []
+        size = 0
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            while part := self._console.recv(CHUNK):
+            while size < TAKE and (part := self._console.recv(CHUNK)):
                 parts.append(part)
+                size += len(part)
         data = b"".join(parts)
         if data:
-            self._log.write(data)
-            self._log.flush()
+            self._keep(data)
         return data
 
+    def _keep(self, data: bytes) -> None:
+        room = LOG_MOST - self._kept
+        self._kept += len(data)
+        if room <= 0:
+            return
+        try:
+            self._log.write(data[:room])
+            if len(data) > room:
+                self._log.write(b"\nkpv: the rest of the console is not kept\n")
+            self._log.flush()
+        except OSError as error:
+            message = f"the console cannot be kept: {error.strerror}"
+            raise InfraError(message, where=str(self.folder / "console.log")) from error
+
     def type_console(self, data: bytes) -> None:
-        """Type on the guest's console."""
+        """Type on the guest's console; what a guest does not take within a second is dropped."""
+        deadline = proc.Deadline.after(1.0)
         with contextlib.suppress(ConnectionError):
-            self._console.sendall(data)
+            while data and not deadline.expired:
+                with contextlib.suppress(BlockingIOError):
+                    data = data[self._console.send(data) :]
+                if data:
+                    select.select([], [self._console], [], deadline.left)
 
     def command(self, name: str, **arguments: object) -> Any:
         """Run a QMP command; None when QEMU cannot answer any more."""
-        if self._qmp is None:
+        if self._monitor is None or self._power is Power.DEAD:
             return None
         try:
-            return self._qmp.cmd(name, **arguments)
-        except (QMPError, OSError, TimeoutError):
+            return self._monitor.execute(name, arguments, ANSWER_SECONDS)
+        except GONE:
             return None
 
     def power(self) -> Power:
         """Return what has become of the guest; a state other than RUNNING is final."""
         if self._power is not Power.RUNNING:
             return self._power
-        with contextlib.suppress(QMPError, OSError, TimeoutError, EOFError):
-            while self._qmp is not None and (event := self._qmp.pull_event()) is not None:
-                if event.get("event") == "GUEST_PANICKED":
-                    self._power = Power.PANICKED
-                elif event.get("event") == "SHUTDOWN" and self._power is Power.RUNNING:
-                    data = event.get("data")
-                    reason = data.get("reason") if isinstance(data, dict) else None
-                    self._power = Power.RESET if reason == "guest-reset" else Power.OFF
-        if self._power is Power.RUNNING and self._child.poll() is not None:
+        ended = self._child.poll() is not None
+        if self._monitor is not None:
+            # The last events of a QEMU that is gone may still be on their way to us.
+            for event in self._monitor.events(0.05 if ended else 0.0):
+                self._power = _after(self._power, event)
+        if ended and self._power is Power.RUNNING:
             self._power = Power.DEAD
         return self._power
 
-    def stacks(self, keys: str, seconds: float) -> bytes:
-        """Ask the hung kernel itself for stacks (break and a sysrq key on ttyS0 for each of `keys`).
+    def sysrq(self, key: str) -> None:
+        """Send a break and a sysrq key on ttyS0.
 
-        Return what the console says to it, followed by QEMU's own view of every CPU's registers: a
-        kernel with interrupts off answers no key.
+        drivers/tty/serial/8250 takes the key when it comes within five seconds (SYSRQ_TIMEOUT).
         """
-        said = [self.read_console()]
-        for key in keys:
-            # drivers/tty/serial/8250: a break, then a key within five seconds (SYSRQ_TIMEOUT).
-            self.command("chardev-send-break", id="console")
-            self.type_console(key.encode())
-            deadline = proc.Deadline.after(seconds)
-            quiet = 0
-            while not deadline.expired and quiet < 10:
-                time.sleep(0.1)
-                data = self.read_console()
-                quiet = 0 if data else quiet + 1
-                said.append(data)
-        registers = self.command("human-monitor-command", **{"command-line": "info registers -a"})
-        if isinstance(registers, str):
-            (self.folder / "registers.txt").write_text(registers)
-        return b"".join(said)
+        self.command("chardev-send-break", id="console")
+        self.type_console(key.encode())
+
+    def registers(self) -> None:
+        """Write QEMU's own view of every CPU to registers.txt: a kernel with interrupts off answers no key."""
+        said = self.command("human-monitor-command", **{"command-line": "info registers -a"})
+        if isinstance(said, str):
+            with contextlib.suppress(OSError):
+                (self.folder / "registers.txt").write_text(said)
 
     def close(self) -> None:
         """End QEMU and close the wires; what the console still held is kept."""
         # Not through QMP's `quit`: a QEMU that hangs would hang us, and nothing in the guest is worth saving.
         self._child.stop(grace=0)
-        self.read_console()
-        if self._qmp is not None:
-            with contextlib.suppress(QMPError, OSError, TimeoutError, EOFError, asyncio.CancelledError):
-                self._qmp.close()
+        with contextlib.suppress(InfraError):
+            while self.read_console():
+                pass
+        if self._monitor is not None:
+            self._monitor.close()
         for end in (self._console, self.agent, self._qmp_wire):
             end.close()
-        self._log.close()
+        with contextlib.suppress(OSError):
+            self._log.close()
 
     def __enter__(self) -> Self:
         """Own QEMU for a block."""
@@ -188,3 +239,21 @@ class Qemu:
     ) -> None:
         """End QEMU."""
         self.close()
+
+
+def _after(power: Power, event: Mapping[str, Any]) -> Power:
+    """Return what a guest is after an event: the first that ends it counts."""
+    if power is not Power.RUNNING:
+        return power
+    if event.get("event") == "GUEST_PANICKED":
+        return Power.PANICKED
+    data = event.get("data")
+    reason = data.get("reason") if event.get("event") == "SHUTDOWN" and isinstance(data, dict) else None
+    return _SHUTDOWN.get(str(reason), power)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

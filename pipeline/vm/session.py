@@ -11,12 +11,15 @@ from pathlib import Path
 
 from pipeline import machine
 from pipeline.declare import Detector, Profile
+from pipeline.errors import InfraError
 from pipeline.machine import Accel, Machine
 from pipeline.matrix import Trial
 from pipeline.progress import Progress
-from pipeline.run import Boot, Ended, Line, Proof, Run, between, to_json
+from pipeline.run import Boot, Ended, Proof, Run, to_json
 from pipeline.store import write_atomic
-from pipeline.vm.guest import NOMINAL_BOOT, GoneError, Guest, Limits
+from pipeline.vm.guest import GoneError, Guest
+from pipeline.vm.limits import LIMITS, NOMINAL_BOOT, Limits
+from pipeline.vm.log import texts
 from pipeline.vm.qemu import Qemu, Wires
 
 CMDLINE = ("console=ttyS0,115200", "printk.time=1", "nokaslr")
@@ -65,9 +68,17 @@ class Session:
 
 
 def open_guest(
-    setting: Setting, folder: Path, nonce: str, stretch: float, on_console: Callable[[bytes], None] | None = None
+    setting: Setting,
+    folder: Path,
+    nonce: str,
+    stretch: float,
+    on_console: Callable[[bytes], None] | None = None,
+    limits: Limits = LIMITS,
 ) -> tuple[Qemu, Guest]:
-    """Start QEMU for `setting` and return it with the guest on it; the caller owns both."""
+    """Start QEMU for `setting` and return it with the guest on it; the caller owns both.
+
+    Raises UserError when there is no QEMU, InfraError when it does not even start.
+    """
     cmdline = setting.cmdline(nonce)
 
     def argv(wires: Wires) -> tuple[str, ...]:
@@ -75,20 +86,26 @@ def open_guest(
 
     qemu = Qemu(argv, folder)
     try:
-        qemu.connect()
-        return qemu, Guest(qemu, nonce, Limits(stretch), on_console)
+        qemu.connect(limits.connect)
+        guest = Guest(qemu, nonce, limits, on_console, setting.profile.detectors)
+        guest.stretch(stretch)
     except BaseException:
         qemu.close()
         raise
+    return qemu, guest
 
 
-def session(setting: Setting, trials: Sequence[Trial], folder: Path, progress: Progress) -> Session:
+def session(
+    setting: Setting, trials: Sequence[Trial], folder: Path, progress: Progress, limits: Limits = LIMITS
+) -> Session:
     """Boot, run `trials` until one ends the guest, and keep boot.json and run-N.json in `folder`.
 
-    Raises InfraError when QEMU does not even start.
+    A run's console begins where that of the one before it ends, and the last one's ends with the guest: a
+    report that comes late belongs to the program that ran last, and none is lost.  Raises as `open_guest`.
     """
     nonce = secrets.token_hex(8)
-    qemu, guest = open_guest(setting, folder, nonce, setting.profile.slowdown)
+    qemu, guest = open_guest(setting, folder, nonce, setting.profile.slowdown, limits=limits)
+    runs: list[Run] = []
     with qemu:
         boot = Boot(
             cut=setting.cut,
@@ -100,25 +117,47 @@ def session(setting: Setting, trials: Sequence[Trial], folder: Path, progress: P
             cmdline=setting.cmdline(nonce),
         )
         boot = _wait(guest, boot, progress)
-        write_atomic(folder / "boot.json", to_json(boot).encode())
-        runs: list[Run] = []
-        if boot.ended is Ended.DONE:
-            guest.stretch(max(1.0, boot.seconds / NOMINAL_BOOT) * setting.profile.slowdown)
-            for trial in trials:
-                progress.begin(f"{label(setting.cut)}: {trial.program.name}, seed {trial.seed}", trial.budget)
-                run = _run(guest, boot, trial, progress)
-                # After every trial, so that a guest that dies later leaves this one proved.
-                run = replace(run, proofs=_prove(guest, run, setting.profile.detectors))
-                progress.end(_outcome(run))
-                runs.append(run)
-                if run.ended is not Ended.DONE:
-                    break
-            runs[-1:] = [_scan(guest, run, setting.profile.detectors, progress) for run in runs[-1:]]
-            guest.finish()
-    runs = [_cut_console(run, guest.console) for run in runs]
-    for run in runs:
-        write_atomic(folder / f"run-{run.number}.json", to_json(run).encode())
+        _keep(boot, folder / "boot.json")
+        if boot.ended is not Ended.DONE:
+            return Session(boot, ())
+        guest.stretch(max(1.0, boot.seconds / NOMINAL_BOOT) * setting.profile.slowdown)
+        first = guest.seen
+        for trial in trials:
+            progress.begin(f"{label(setting.cut)}: {trial.program.name}, seed {trial.seed}", trial.budget)
+            run = _run(guest, boot, trial, folder.name, progress)
+            # After every trial, so that a guest that dies later leaves this one proved.
+            run = replace(run, proofs=_prove(guest, run, setting.profile.detectors))
+            progress.end(_outcome(run))
+            # What came up behind a program's back is its report, and the next one gets a guest without it.
+            last = run.ended is not Ended.DONE or trial is trials[-1] or guest.gone is not None or guest.new_report()
+            if last:
+                run = _finish(guest, run, setting.profile.detectors, progress)
+            run = replace(run, console=texts(guest.console(first)), first_line=first)
+            _keep(run, folder / f"run-{run.number}.json")
+            runs.append(run)
+            first = guest.seen
+            if last:
+                break
     return Session(boot, tuple(runs))
+
+
+def _keep(record: Boot | Run, path: Path) -> None:
+    try:
+        write_atomic(path, to_json(record).encode())
+    except OSError as error:
+        raise InfraError(f"cannot be written: {error.strerror}", where=str(path)) from error
+
+
+def _finish(guest: Guest, run: Run, detectors: Sequence[Detector], progress: Progress) -> Run:
+    """After the last trial: scan for leaks and power off; a guest that breaks down over that has not come through."""
+    if run.ended is not Ended.DONE:
+        return run
+    run = _scan(guest, run, detectors, progress)
+    asked = guest.gone is None
+    guest.finish()
+    if guest.gone is None or (asked and guest.gone.ended is Ended.LOST):
+        return run
+    return replace(run, ended=guest.gone.ended, detail=f"{guest.gone.detail}, after the program had ended")
 
 
 def label(cut: int) -> str:
@@ -140,13 +179,12 @@ def _wait(guest: Guest, boot: Boot, progress: Progress) -> Boot:
         ended, detail, release = gone.ended, gone.detail, ""
     else:
         # What the agent could not set up; a program that needs it will say so too.
-        ended, detail, release = Ended.DONE, "; ".join(guest.errors), ready.fields[0] if ready.fields else ""
+        ended, detail, release = Ended.DONE, "; ".join(guest.errors), ready.field(0)
     progress.end(detail or f"ready, Linux {release} on {boot.accel.value}")
-    lines = tuple(line.text for line in guest.console)
-    return replace(boot, ended=ended, detail=detail, release=release, console=lines, seconds=guest.age)
+    return replace(boot, ended=ended, detail=detail, release=release, console=texts(guest.console()), seconds=guest.age)
 
 
-def _run(guest: Guest, boot: Boot, trial: Trial, progress: Progress) -> Run:
+def _run(guest: Guest, boot: Boot, trial: Trial, folder: str, progress: Progress) -> Run:
     outcome = guest.trial(f"t{trial.number}", trial.program, trial.seed, trial.budget, progress)
     return Run(
         cut=boot.cut,
@@ -166,7 +204,7 @@ def _run(guest: Guest, boot: Boot, trial: Trial, progress: Progress) -> Run:
         exit_status=outcome.exit_status,
         cycles=outcome.cycles,
         ktap=outcome.output,
-        log="console.log",
+        log=f"{folder}/console.log",
     )
 
 
@@ -186,8 +224,3 @@ def _scan(guest: Guest, run: Run, detectors: Sequence[Detector], progress: Progr
     scan = guest.leaks()
     progress.end("unreadable" if scan.count < 0 else f"{scan.count} unreferenced objects")
     return replace(run, kmemleak=scan, unread=("kmemleak",) if scan.count < 0 else ())
-
-
-def _cut_console(run: Run, console: Sequence[Line]) -> Run:
-    first, lines, _ = between(console, f"kpv: begin t{run.number} ", f"kpv: end t{run.number} ")
-    return replace(run, console=tuple(line.text for line in lines), first_line=first)
