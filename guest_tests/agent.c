@@ -800,6 +800,7 @@ static void start_shell(void)
 {
 	char *argv[] = { (char *)"sh", NULL };
 	pid_t installer;
+	int tty;
 
 	if (access("/bin/busybox", X_OK)) {
 		complain("shell: no /bin/busybox in this image");
@@ -817,15 +818,12 @@ static void start_shell(void)
 	if (shell)
 		return;
 	setsid();
-	{
-		/* The tty itself and not /dev/console, which cannot be a controlling terminal: Ctrl-C works. */
-		int tty = open("/dev/ttyS0", O_RDWR);
-
-		ioctl(tty, TIOCSCTTY, 1);
-		dup2(tty, STDIN_FILENO);
-		dup2(tty, STDOUT_FILENO);
-		dup2(tty, STDERR_FILENO);
-	}
+	/* The tty itself and not /dev/console, which cannot be a controlling terminal: Ctrl-C works. */
+	tty = open("/dev/ttyS0", O_RDWR);
+	ioctl(tty, TIOCSCTTY, 1);
+	dup2(tty, STDIN_FILENO);
+	dup2(tty, STDOUT_FILENO);
+	dup2(tty, STDERR_FILENO);
 	setenv("PATH", "/bin", 1);
 	setenv("HOME", "/tmp", 1);
 	setenv("PS1", "guest:\\w# ", 1);
@@ -854,16 +852,12 @@ static void send_file(char *path)
 {
 	size_t length;
 	char *text = get_file(path, READ_MOST, &length);
-	int error = text ? 0 : errno;
+	char number[16];
+	int digits = snprintf(number, sizeof(number), " %d ", text ? 0 : errno);
 
 	begin_message("read ");
 	put_escaped(path, strlen(path), false);
-	put(" ", 1);
-	{
-		char number[16];
-
-		put(number, snprintf(number, sizeof(number), "%d ", error));
-	}
+	put(number, digits);
 	if (text)
 		put_escaped(text, length, true);
 	end_message();
