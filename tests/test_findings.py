@@ -15,7 +15,7 @@ from pipeline.findings import Finding, Kind, Role, Scanner, same_bug, scan
 from pipeline.findings.known import find, known_issues
 from pipeline.findings.line import LINE_LIMIT, parse
 from pipeline.findings.plumbing import base, is_plumbing
-from pipeline.findings.rules import RULES
+from pipeline.findings.rules import RULES, Rule
 from pipeline.findings.stack import frame
 from pipeline.findings.title import TITLE_LIMIT, names, normalise
 
@@ -79,6 +79,18 @@ def test_rules_are_distinct_and_say_where_they_come_from() -> None:
     """A name stands once; each row cites the kernel."""
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert all(re.search(r"\w+/\w|printk", rule.source) for rule in RULES)
+
+
+def documented(rule: Rule) -> str:
+    """Return the row of docs/titles.md for a rule."""
+    title = rule.title.replace("{frame}", "f").replace("|", "\\|")
+    return f"| {rule.name} | `{title}` | {rule.kind.value} | {rule.source} |"
+
+
+def test_every_rule_is_documented() -> None:
+    """docs/titles.md has the rows of the table: title, type, and where the kernel prints it."""
+    page = (Path(__file__).parent.parent / "docs" / "titles.md").read_text().splitlines()
+    assert [row for row in map(documented, RULES) if row not in page] == []
 
 
 @pytest.mark.parametrize("log", LOGS, ids=NAMES)
