@@ -5,7 +5,6 @@ rule changes.  Everything starts as the worst it could be (`Ended.LOST`) and is 
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from types import UnionType
@@ -105,7 +104,8 @@ class Run:
     budget, seconds    of guest time asked for, of host time used
     number             of the trial, from 1; base and patched trial of one number have the same seed
     ktap               the program's lines (stdout and stderr), without the agent's framing
-    console            the console's lines between the program's marks, or up to the end when there is no end mark
+    console            the console's lines from the end mark of the run before it up to this run's own; the last one's go
+                       on to the end of the console, since a report may come late
     first_line         0-based number of ``console[0]`` in the boot's console file `log`
     exit_status        None when the program was not seen to end; minus the signal when one killed it
     cycles             the last count the program gave, None when it gave none
@@ -138,20 +138,6 @@ class Run:
     kmemleak: Scan | None = None
     leaks: tuple[Leak, ...] = ()
     unread: tuple[str, ...] = ()
-
-
-def between(console: Sequence[Line], begin: str, end: str) -> tuple[int, tuple[Line, ...], bool]:
-    """Cut a program's lines out of a console: those after `begin`, before the next `end`.
-
-    Both are texts that stand in the mark's line.  Return the number of the first line, the lines, and
-    whether the end mark was there; without one the lines go on to the end of the console, because a
-    guest that was lost prints its reason last.  Without a begin mark there are none.
-    """
-    start = next((i for i, line in enumerate(console) if begin in line.text), None)
-    if start is None:
-        return len(console), (), False
-    stop = next((i for i in range(start + 1, len(console)) if end in console[i].text), None)
-    return start + 1, tuple(console[start + 1 : stop]), stop is not None
 
 
 def to_json(record: Boot | Run) -> str:

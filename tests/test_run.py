@@ -11,11 +11,9 @@ from pipeline.run import (
     Boot,
     Ended,
     Leak,
-    Line,
     Proof,
     Run,
     Scan,
-    between,
     boot_from_json,
     run_from_json,
     to_json,
@@ -92,17 +90,3 @@ def test_what_is_no_run(text: str) -> None:
     """A cut-off file, another kind of file."""
     with pytest.raises(UserError, match=r"^x: no stored run"):
         run_from_json(text, "x")
-
-
-def test_a_console_is_cut_by_its_marks() -> None:
-    """From the line after the begin mark to the one before the end mark, or to the end of all."""
-    texts = ["boot", "kpv: begin t1 p seed=1", "a", "b", "kpv: end t1 p exit=0", "c", "kpv: begin t2 p seed=2", "d"]
-    console = [Line(float(i), text) for i, text in enumerate(texts)]
-
-    def cut(name: str) -> tuple[int, list[str], bool]:
-        first, lines, ended = between(console, f"kpv: begin {name} ", f"kpv: end {name} ")
-        return first, [line.text for line in lines], ended
-
-    assert cut("t1") == (2, ["a", "b"], True)
-    assert cut("t2") == (7, ["d"], False)
-    assert cut("t3") == (8, [], False)
