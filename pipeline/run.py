@@ -104,7 +104,7 @@ class Run:
     budget, seconds    of guest time asked for, of host time used
     number             of the trial, from 1; base and patched trial of one number have the same seed
     ktap               the program's lines (stdout and stderr), without the agent's framing
-    console            the console's lines from the end mark of the run before it up to this run's own; the last one's go
+    console            the console's lines from the end mark of the run before it to this run's own; the last one's go
                        on to the end of the console, since a report may come late
     first_line         0-based number of ``console[0]`` in the boot's console file `log`
     exit_status        None when the program was not seen to end; minus the signal when one killed it
