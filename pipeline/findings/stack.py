@@ -34,7 +34,7 @@ _ARM = _frames(
 )
 # Where a CPU stopped: __show_regs and its kin in arch/*/kernel/process*.c.
 _REGISTERS = _frames(
-    r"(?:RIP: [0-9a-f]{4}:|EIP: (?:[0-9a-f]{4}:)?|IP: |pc : |PC is at |epc : |NIP )"
+    r"(?:RIP: [0-9a-f]{4}:|EIP: (?:[0-9a-f]{4}:)?|EIP is at |IP: |pc : |PC is at |epc : |NIP )"
     rf"(?:{_PC} *){{0,2}}{_FUNCTION}{_MODULE}(?: {_SOURCE})?"
 )
 

@@ -39,9 +39,12 @@ _ASSERTIONS = (
 _ACCESSES = (
     Rule(
         name="page-fault",
-        needle="unable to handle",
-        source=_X86_FAULT,
-        pattern=rx(r"BUG: unable to handle (?:kernel paging request at|page fault for address)"),
+        needle="nable to handle",
+        source=_X86_FAULT + "; arch/powerpc/mm/fault.c:bad_page_fault",
+        pattern=rx(
+            r"BUG: unable to handle (?:kernel paging request at|page fault for address)"
+            r"|BUG: Unable to handle kernel (?:data access|instruction fetch)"
+        ),
         title="BUG: unable to handle kernel paging request in {frame}",
         alts=_BAD_ACCESS,
         kind=Kind.MEMORY_SAFETY,
@@ -51,14 +54,14 @@ _ACCESSES = (
         name="null-deref",
         needle="NULL pointer dereference",
         source=_X86_FAULT,
-        pattern=rx(r"BUG: (?:unable to handle )?kernel NULL pointer dereference"),
+        pattern=rx(r"BUG: (?:unable to handle )?[kK]ernel NULL pointer dereference"),
         title="BUG: unable to handle kernel NULL pointer dereference in {frame}",
         alts=_BAD_ACCESS,
         kind=Kind.NULL_DEREF,
     ),
     Rule(
         name="fault-cut",
-        needle="unable to handle",
+        needle="nable to handle",
         source=_X86_FAULT,
         pattern=rx(r"BUG: unable to handle kernel"),
         title="BUG: unable to handle kernel",
@@ -192,7 +195,9 @@ _ACCESSES = (
         name="oops",
         needle="Oops",
         source="arch/x86/kernel/dumpstack.c:__die_header; arch/riscv/kernel/traps.c:die",
-        pattern=rx(r"^(?:Oops: [0-9a-f]{4} \[#\d+\]|Oops(?: - [\w ]+)? \[#\d+\])"),
+        pattern=rx(
+            r"^(?:Oops: [0-9a-f]{4} (?:ilc:\d )?\[#\d+\]|Oops: [A-Z][\w ]+, sig: \d+ \[#\d+\]|Oops(?: - [\w ]+)? \[#\d+\])"
+        ),
         title="Oops in {frame}",
         kind=Kind.DOS,
         follows=True,

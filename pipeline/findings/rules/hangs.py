@@ -38,6 +38,17 @@ HANGS: tuple[Rule, ...] = (
         stack=False,
     ),
     Rule(
+        name="workqueue-leak",
+        needle="BUG: workqueue leaked",
+        source="kernel/workqueue.c:process_one_work",
+        pattern=rx(r"BUG: workqueue leaked (?P<what>[^:]+)"),
+        body=rx(r"(?:last function: |workfn=)(?P<fn>[A-Za-z_][\w.$]*)"),
+        title="BUG: workqueue leaked {what} in {frame}",
+        alts=("BUG: workqueue leaked {what}",),
+        kind=Kind.LOCKDEP,
+        blame=Blame.HEADER,
+    ),
+    Rule(
         name="rcu-stall",
         needle=" stall",
         source="kernel/rcu/tree_stall.h:print_cpu_stall, print_other_cpu_stall; kernel/rcu/tree_exp.h, tasks.h",

@@ -56,6 +56,17 @@ _HARMLESS = (
     "kernel not compiled",
     "See https?:",
     "fbcon: Driver",
+    "BIOS bug:",
+    "'bootconfig' found",
+    "x1-x3 nonzero",
+    "polling idle",
+    "retbleed=",
+    "ITS mitigation",
+    "Spectre-v2 mitigation",
+    "CPU does not",
+    "bogus zero IO-APIC",
+    "Your 'console=",
+    "Domain '",
 )
 
 WARNINGS: tuple[Rule, ...] = (
@@ -75,7 +86,7 @@ WARNINGS: tuple[Rule, ...] = (
         name="warning",
         needle="WARNING: ",
         source=_WARN,
-        pattern=rx(rf"{_AT}\S+\.(?:[chS]|rs):\d+"),
+        pattern=rx(rf"{_AT}(?:\S+\.(?:[chS]|rs|inc|rst):\d+|[A-Za-z_][\w.$]*\+0x)"),
         title="WARNING in {frame}",
         kind=Kind.WARNING,
     ),
