@@ -196,7 +196,8 @@ _ACCESSES = (
         needle="Oops",
         source="arch/x86/kernel/dumpstack.c:__die_header; arch/riscv/kernel/traps.c:die",
         pattern=rx(
-            r"^(?:Oops: [0-9a-f]{4} (?:ilc:\d )?\[#\d+\]|Oops: [A-Z][\w ]+, sig: \d+ \[#\d+\]|Oops(?: - [\w ]+)? \[#\d+\])"
+            r"^(?:Oops: [0-9a-f]{4} (?:ilc:\d )?\[#\d+\]|Oops: [A-Z][\w ]+, sig: \d+ \[#\d+\]"
+            r"|Oops(?: - [\w ]+)? \[#\d+\])"
         ),
         title="Oops in {frame}",
         kind=Kind.DOS,
