@@ -84,11 +84,12 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print one line above the bar."""
-        self._console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was found."""
-        self._bar.stop()
+        if self._live:  # a bar that never was would leave an empty line
+            self._bar.stop()
         sys.stderr.flush()
 
     def __enter__(self) -> Self:

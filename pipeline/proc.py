@@ -80,14 +80,15 @@ class Done:
 class Child:
     """A running child and its process group; leaving the ``with`` block ends both."""
 
-    def __init__(self, argv: tuple[str, ...], popen: "subprocess.Popen[bytes]") -> None:
-        """Wrap a child that `start` made."""
+    def __init__(self, argv: tuple[str, ...], popen: "subprocess.Popen[bytes]", *, leads: bool) -> None:
+        """Wrap a child that `start` made; `leads` says whether it has a group of its own."""
         self.argv = argv
         self._popen = popen
+        self._leads = leads
 
     @property
     def pid(self) -> int:
-        """Process id, which is also the id of the group."""
+        """Process id, which is also the id of its group unless it is in the foreground."""
         return self._popen.pid
 
     @property
@@ -100,19 +101,29 @@ class Child:
         return pipe
 
     def poll(self) -> int | None:
-        """Return the exit status if the child has ended."""
-        return self._popen.poll()
+        """Return the exit status if the child has ended.
+
+        It stays a zombie until `stop`: nobody else can get its number, and so nobody else the signal that
+        is meant for what it left behind.
+        """
+        if self._popen.returncode is not None:
+            return self._popen.returncode
+        info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if info is None:
+            return None
+        return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
 
     def wait(self, deadline: Deadline) -> int | None:
         """Wait for the end; return the exit status, or None when the deadline came first."""
-        try:
-            return self._popen.wait(deadline.left)
-        except subprocess.TimeoutExpired:
-            return None
+        pause = 0.001
+        while (status := self.poll()) is None and not deadline.expired:
+            time.sleep(min(pause, deadline.left))
+            pause = min(2 * pause, 0.05)
+        return status
 
     def stop(self, grace: float = GRACE) -> int:
         """End the whole group: SIGTERM, `grace` seconds, SIGKILL.  Return the exit status."""
-        if self._popen.poll() is None and grace > 0:
+        if self.poll() is None and grace > 0:
             self._signal(signal.SIGTERM)
             self.wait(Deadline.after(grace))
         # Even when the leader has gone: what it left behind in its group goes with it.
@@ -120,12 +131,16 @@ class Child:
         status = self._popen.wait()
         for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(OSError):  # what was still to be written to a pipe nobody reads
+                    pipe.close()
         return status
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, number)
+            if self._leads:
+                os.killpg(self._popen.pid, number)
+            else:
+                self._popen.send_signal(number)
 
     def __enter__(self) -> Self:
         """Own the child for a block."""
@@ -154,23 +169,28 @@ def start(
 
     `env` is added to our own environment.  `on_death` names the signal it gets when kpv dies.  A child
     in the `foreground` stays in our process group, so that it owns the terminal and sees Ctrl-C itself.
-    Raises InfraError when there is no such program.
+    Raises InfraError when there is no such program or it cannot be started.
     """
-    full = ("setpriv", "--pdeathsig", on_death, "--", *argv)
-    if shutil.which(argv[0]) is None:
-        message = f"no program {argv[0]} on this machine"
-        raise InfraError(message, todo="`make setup` installs it; `kpv doctor` lists what is missing")
-    popen = subprocess.Popen(
-        full,
-        cwd=cwd,
-        env={**os.environ, **env} if env else None,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=pass_fds,
-        start_new_session=not foreground,
-    )
-    return Child(tuple(argv), popen)
+    for program in (argv[0], "setpriv"):
+        if shutil.which(program) is None:
+            message = f"no program {program} on this machine"
+            raise InfraError(message, todo="`make setup` installs it; `kpv doctor` lists what is missing")
+    try:
+        popen = subprocess.Popen(
+            ("setpriv", "--pdeathsig", on_death, "--", *argv),
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=not foreground,
+        )
+    except OSError as error:
+        what = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+        message = f"{argv[0]} cannot be started: {what}"
+        raise InfraError(message, detail=" ".join(argv)) from error
+    return Child(tuple(argv), popen, leads=not foreground)
 
 
 def run(
@@ -215,17 +235,28 @@ def stream(
     pass_fds: Sequence[int] = (),
     on_death: str = "KILL",
 ) -> Done:
-    """Run a child, hand each line of its output and errors (as one stream) to `on_line`, keep them in `log`."""
+    """Run a child, hand each line of its output and errors (as one stream) to `on_line`, keep them in `log`.
+
+    Raises InfraError as `start` does, and when the disk does not take the log.
+    """
     began = time.monotonic()
     with start(
         argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=pass_fds, on_death=on_death
     ) as child:
         for line in lines(child):
             if log is not None:
-                log.write(line.encode() + b"\n")
+                _write(log, line.encode() + b"\n")
             on_line(line)
         status = child._popen.wait()  # noqa: SLF001
     return Done(tuple(argv), status, b"", b"", time.monotonic() - began)
+
+
+def _write(log: IO[bytes], data: bytes) -> None:
+    try:
+        log.write(data)
+    except OSError as error:
+        message = f"the log cannot be written: {error.strerror}"
+        raise InfraError(message, where=str(getattr(log, "name", ""))) from error
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 
+NEW, GONE = ".new-", ".gone-"
+"""How a folder is called while its entry is made, and while it is removed."""
 KEY_LENGTH = 20
 """Hex digits of a key: 80 bits, far more than any cache has entries."""
 
@@ -48,8 +50,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def require_space(folder: Path, needed: int, what: str) -> None:
     """Raise UserError unless the disk of `folder` has `needed` bytes free, before the work that needs them."""
-    where = folder
-    while not where.exists():
+    where = folder.absolute()
+    while not os.access(where, os.F_OK) and where != where.parent:
         where = where.parent
     free = shutil.disk_usage(where).free
     if free < needed:
@@ -109,7 +111,7 @@ class Store:
         Hold the entry's lock around it.
         """
         final = self.path(kind, name)
-        new = final.with_name(f".new-{name}")
+        new = final.with_name(NEW + name)
         shutil.rmtree(new, ignore_errors=True)
         try:
             new.mkdir(parents=True)
@@ -126,17 +128,33 @@ class Store:
 
     def drop(self, kind: str, name: str) -> None:
         """Remove an entry, if it is there; hold its lock."""
-        shutil.rmtree(self.path(kind, name), ignore_errors=True)
+        _remove(self.path(kind, name))
 
     def trim(self, kind: str, most: int, idle: float = 86400.0) -> int:
         """Remove the entries of `kind` used longest ago beyond the `most` that stay; return how many went.
 
-        An entry used within `idle` seconds is never removed: another kpv may be booting from it.
+        An entry used within `idle` seconds is never removed: another kpv may be booting from it.  What a
+        killed kpv was making, or removing, goes after the same time.
         """
-        entries = [x for x in (self.root / kind).glob("*") if x.is_dir()]
-        by_use = sorted(entries, key=lambda x: x.stat().st_mtime, reverse=True)
-        old = [x for x in by_use[most:] if time.time() - x.stat().st_mtime > idle]
+        now = time.time()
+        entries: list[tuple[float, Path]] = []
+        for entry in (self.root / kind).glob("*"):
+            with contextlib.suppress(OSError):  # gone since
+                entries.append((entry.stat().st_mtime, entry))
+        whole = sorted((row for row in entries if not row[1].name.startswith(".")), reverse=True)
+        strays = [row for row in entries if row[1].name.startswith((NEW, GONE))]
+        old = [entry for used, entry in (*whole[most:], *strays) if now - used > idle]
         for entry in old:
-            with self.lock(kind, entry.name):
-                shutil.rmtree(entry, ignore_errors=True)
-        return len(old)
+            with self.lock(kind, entry.name.removeprefix(NEW).removeprefix(GONE)):
+                _remove(entry)
+        return sum(not entry.name.startswith(".") for entry in old)
+
+
+def _remove(entry: Path) -> None:
+    """Remove a folder so that whoever looks for its name finds all of it or nothing."""
+    gone = entry if entry.name.startswith(".") else entry.with_name(GONE + entry.name)
+    with contextlib.suppress(FileNotFoundError):
+        if gone != entry:
+            shutil.rmtree(gone, ignore_errors=True)
+            entry.rename(gone)
+        shutil.rmtree(gone)

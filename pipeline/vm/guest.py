@@ -200,6 +200,7 @@ class Guest:
         while True:
             message = self._pump()
             if message is not None and message.word == "ready":
+                self._await_mark("kpv: ready")
                 self._settle()
                 self._told = len(self._reports)
                 return message
@@ -258,7 +259,7 @@ class Guest:
     def _await_mark(self, mark: str) -> None:
         """Hear the console up to the agent's mark: what the program caused stands before it."""
         began = self._pace.now()
-        while mark.encode() not in self._tail and self._pace.now() - began < self._limits.mark:
+        while b"\n" not in self._tail.partition(mark.encode())[2] and self._pace.now() - began < self._limits.mark:
             self._pump()
 
     def ask(self, answer: str, *command: str | int) -> Message | None:
