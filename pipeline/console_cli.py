@@ -32,6 +32,14 @@ examples:
 exit status: 0 no finding, 1 findings, 2 a mistake in the arguments or the input.
 What --known lists is shown, marked as known, and does not count."""
 
+_SYMBOLIZE = """\
+Add file and line to each stack frame of a console log, and the calls that the compiler inlined."""
+_SYMBOLIZE_MORE = """\
+example:
+  kpv symbolize console.log --vmlinux vmlinux | kpv parse-console --format json -
+
+exit status: 0, or 2 for a mistake in the arguments or the input."""
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse, with errors as everywhere in kpv: one line, what and what to do."""
@@ -146,12 +154,30 @@ def parse_console(argv: Sequence[str]) -> int:
     return 1 if counted else 0
 
 
+def symbolize(argv: Sequence[str]) -> int:
+    """Run ``kpv symbolize``; return the exit status."""
+    parser = _parser("symbolize", _SYMBOLIZE, _SYMBOLIZE_MORE)
+    parser.add_argument("--vmlinux", metavar="FILE", required=True, help="the kernel that wrote the log, unstripped")
+    parser.add_argument("log", metavar="LOG", help="a console log; - is standard input")
+    args = parser.parse_args(argv)
+    from pathlib import Path
+
+    from pipeline.findings.line import clean
+    from pipeline.symbols import load
+    from pipeline.symbols import symbolize as with_places
+
+    text = b"".join(_blocks(args.log))
+    _print(with_places(load(Path(args.vmlinux)), (clean(line) for line in text.splitlines())))
+    return 0
+
+
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        print(_printable(line), flush=True)
+        print(_printable(line))
+    sys.stdout.flush()
 
 
-_COMMANDS = {"parse-console": parse_console}
+_COMMANDS = {"parse-console": parse_console, "symbolize": symbolize}
 
 
 def main(argv: Sequence[str]) -> int:
