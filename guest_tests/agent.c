@@ -3,13 +3,12 @@
  * The agent: /init of the guest.  It sets the guest up, then does what the host asks for over ttyS1.
  * ttyS0 is printk's alone.
  *
- * The line protocol
- * =================
- * ttyS1, raw, no echo, 115200.  One line a message, ended by "\n".  The kernel's command line holds
- * kpv.nonce=<hex>; every line from the agent starts with "<nonce> ", so whatever else gets onto the wire is
- * known as noise.  Bytes outside 0x20..0x7e and '%' are written as %XX; a space too in every field that is
- * not the last.  The last field of out, read, leaks and error is the rest of the line and may be empty.
- * No program can therefore forge a line.  <id> is the host's choice: [A-Za-z0-9_.-]{1,32}.
+ * The line protocol ================= ttyS1, raw, no echo, 115200.  One line a message, ended by
+ * "\n".  The kernel's command line holds kpv.nonce=<hex>; every line from the agent starts with
+ * "<nonce> ", so whatever else gets onto the wire is known as noise.  Bytes outside 0x20..0x7e and
+ * '%' are written as %XX; a space too in every field that is not the last.  The last field of out,
+ * read, leaks and error is the rest of the line and may be empty. No program can therefore forge a
+ * line.  <id> is the host's choice: [A-Za-z0-9_.-]{1,32}.
  *
  * agent -> host
  *	ready <kernel release> cpus=<online> nodes=<online>
@@ -358,8 +357,8 @@ static bool open_serial(void)
 }
 
 /*
- * Swap on zram, with zswap before it.  What mkswap would write is one page: version 1 at 1024, the number
- * of the last page, and the signature at its end (include/linux/swap.h, union swap_header).
+ * Swap on zram, with zswap before it.  What mkswap would write is one page: version 1 at 1024, the
+ * number of the last page, and the signature at its end (include/linux/swap.h, union swap_header).
  */
 static void swap_on_zram(void)
 {
@@ -391,8 +390,8 @@ static void set_up(void)
 	mkdir("/mnt", 0755);
 	mount_on("debugfs", "/sys/kernel/debug", NULL);
 	/*
-	 * favordynmods: moving a task into a cgroup does not wait for a grace period.  Programs fill a memcg by
-	 * moving into it, so this is cycles per second.
+	 * favordynmods: moving a task into a cgroup does not wait for a grace period.  Programs
+	 * fill a memcg by moving into it, so this is cycles per second.
 	 */
 	if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, "favordynmods"))
 		mount_on("cgroup2", "/sys/fs/cgroup", NULL);
@@ -410,9 +409,9 @@ static void set_up(void)
 	/* Not a word at each drop_caches: that is for people (fs/drop_caches.c). */
 	set("/proc/sys/vm/drop_caches", "4", false);
 	/*
-	 * The host tells a hang from slowness and decides when a run is over: the guest reports every hung
-	 * task and does not stop at the first.  An emulated CPU of a busy host stands still for seconds, so
-	 * a soft lockup is 60 s (twice watchdog_thresh), not 20.
+	 * The host tells a hang from slowness and decides when a run is over: the guest reports
+	 * every hung task and does not stop at the first.  An emulated CPU of a busy host stands
+	 * still for seconds, so a soft lockup is 60 s (twice watchdog_thresh), not 20.
 	 */
 	set("/proc/sys/kernel/hung_task_warnings", "-1", false);
 	set("/proc/sys/kernel/watchdog_thresh", "30", false);
@@ -663,8 +662,8 @@ static void start_run(const char *id, const char *program, const char *seed, con
 }
 
 /*
- * Remove the cgroups of a run: 0 or an errno.  A child does it, because in a sick kernel rmdir may sleep for
- * good, and then we still have to say how the run ended.
+ * Remove the cgroups of a run: 0 or an errno.  A child does it, because in a sick kernel rmdir may
+ * sleep for good, and then we still have to say how the run ended.
  */
 static int put_away(const struct run *run)
 {
@@ -746,8 +745,9 @@ static void send_leaks(long count, const char *text, size_t length)
 }
 
 /*
- * Two scans: the first only takes the checksum of what it finds unreferenced, the second reports what is
- * still unreferenced, unchanged and at least five seconds old (mm/kmemleak.c, kmemleak_scan).
+ * Two scans: the first only takes the checksum of what it finds unreferenced, the second reports
+ * what is still unreferenced, unchanged and at least five seconds old (mm/kmemleak.c,
+ * kmemleak_scan).
  */
 static void start_scan(void)
 {

@@ -2,21 +2,21 @@
 /*
  * Dentries and inodes of memcgs that die, while they are shrunk and their file systems go.
  *
- * Path: list_lru (mm/list_lru.c) of dentries and inodes, as fs/super.c keeps them for each superblock, node and
- * memcg.  memcg_list_lru_alloc() puts in a memcg's lists at its first dentry or inode on a
- * superblock; list_lru_add() and list_lru_del() find the list by (node, memcg);
+ * Path: list_lru (mm/list_lru.c) of dentries and inodes, as fs/super.c keeps them for each
+ * superblock, node and memcg.  memcg_list_lru_alloc() puts in a memcg's lists at its first dentry
+ * or inode on a superblock; list_lru_add() and list_lru_del() find the list by (node, memcg);
  * memcg_reparent_list_lrus() moves all of them to the parent when a memcg goes offline;
  * list_lru_walk_one() takes objects off under shrink_slab(); list_lru_destroy() ends it with the
- * superblock.  Along with it go shrinker_info of each memcg (mm/shrinker.c), the objcg of objects that outlive their
- * memcg, and the last free of an object of a dead memcg against the shrinker.
+ * superblock.  Along with it go shrinker_info of each memcg (mm/shrinker.c), the objcg of objects
+ * that outlive their memcg, and the last free of an object of a dead memcg against the shrinker.
  *
- * Churners enter memcgs, look names up, make files and unlink those that an earlier, dead memcg made,
- * on file systems that stay: ext4, an overlay of it, tmpfs.  Mounters mount and unmount the same kinds (each has
- * a RAM disk of its own) from memcgs that die before or after the unmount.  Droppers write 2 to drop_caches
- * and reclaim.  A cycle is a memcg that was made, used and freed.
+ * Churners enter memcgs, look names up, make files and unlink those that an earlier, dead memcg
+ * made, on file systems that stay: ext4, an overlay of it, tmpfs.  Mounters mount and unmount the
+ * same kinds (each has a RAM disk of its own) from memcgs that die before or after the unmount.
+ * Droppers write 2 to drop_caches and reclaim.  A cycle is a memcg that was made, used and freed.
  *
- * A bug: any splat; a memcg still dying when caches are dropped and file systems are gone; charges that do
- * not come back; an unmount that stays busy; a file that is lost.
+ * A bug: any splat; a memcg still dying when caches are dropped and file systems are gone; charges
+ * that do not come back; an unmount that stays busy; a file that is lost.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -2,15 +2,16 @@
 /*
  * memcgs that die under reclaim.
  *
- * Path: mem_cgroup_iter() with a reclaim cookie (mm/memcontrol.c), as shrink_node_memcgs() (mm/vmscan.c)
- * walks a subtree for memory.reclaim, memory.high and memory.max.  The iterator of (root of the walk, node)
- * keeps its position between walks.  A walk stops as soon as its goal is reached and leaves the position on the memcg
- * it took the pages from; a dead memcg is scraped whole, so as a rule the walk stops at one that it has
- * just given its last page back, which is then released and freed while other walkers of the same root, of
- * its ancestors and of other nodes read that position.  Along with it go css_tryget() against
- * the last css_put(), invalidate_reclaim_iterators(), memcg_reparent_objcgs() and
- * memcg_reparent_list_lrus() at offline, per-CPU stocks drained for a memcg that dies, swap and zswap
- * entries that outlive theirs.
+ * Path: mem_cgroup_iter() with a reclaim cookie (mm/memcontrol.c), as shrink_node_memcgs()
+ * (mm/vmscan.c) walks a subtree for memory.reclaim, memory.high and memory.max.  The iterator of
+ * (root of the walk, node) keeps its position between walks.  A walk stops as soon as its goal is
+ * reached and leaves the position on the memcg it took the pages from; a dead memcg is scraped
+ * whole, so as a rule the walk stops at one that it has just given its last page back, which is
+ * then released and freed while other walkers of the same root, of its ancestors and of other nodes
+ * read that position.  Along with it go css_tryget() against the last css_put(),
+ * invalidate_reclaim_iterators(), memcg_reparent_objcgs() and memcg_reparent_list_lrus() at
+ * offline, per-CPU stocks drained for a memcg that dies, swap and zswap entries that outlive
+ * theirs.
  *
  *	<own cgroup>            reclaimed as a whole
  *	  s0, s1                sides: one with memory.high, one with memory.max
@@ -20,22 +21,23 @@
  *	      f<n>/<leaf>       a folder that goes with its leaves
  *	      t<n>/<leaf>       cgroups that stay; their memcgs come and go with cgroup.subtree_control
  *
- * Churners make a batch of leaves (a cycle is one of them), enter some and fill them, leave, and remove all.
- * Some leaves are free of charges when they are removed and are freed at once; others stay pinned by
- * clean page cache, which only reclaim gives back, or by shared or anonymous memory until the batch is over.
- * Churners wait for each other before they remove a batch, and hand out what they removed once it is offline.  So memcgs go
- * offline in bursts, and between two bursts none does, while those of the last one are scraped and
- * freed one by one: a position that went stale is met both right after an offline and long after the last one.
+ * Churners make a batch of leaves (a cycle is one of them), enter some and fill them, leave, and
+ * remove all. Some leaves are free of charges when they are removed and are freed at once; others
+ * stay pinned by clean page cache, which only reclaim gives back, or by shared or anonymous memory
+ * until the batch is over. Churners wait for each other before they remove a batch, and hand out
+ * what they removed once it is offline.  So memcgs go offline in bursts, and between two bursts
+ * none does, while those of the last one are scraped and freed one by one: a position that went
+ * stale is met both right after an offline and long after the last one.
  *
- * Reclaimers, pinned to CPUs of all nodes, write memory.reclaim on all levels, as a rule when they have been told that
- * a dead memcg with page cache is below: a walk that finds nothing goes round at every priority, and
- * takes as long as making ten memcgs.
+ * Reclaimers, pinned to CPUs of all nodes, write memory.reclaim on all levels, as a rule when they
+ * have been told that a dead memcg with page cache is below: a walk that finds nothing goes round
+ * at every priority, and takes as long as making ten memcgs.
  *
- * Turning the controller on and off makes and frees a memcg at less than half the cost of mkdir and rmdir,
- * which also make and remove some twenty files of the cgroup itself: most batches do that.
+ * Turning the controller on and off makes and frees a memcg at less than half the cost of mkdir and
+ * rmdir, which also make and remove some twenty files of the cgroup itself: most batches do that.
  *
- * A bug: any splat; a memcg that is still dying when nothing is left that could pin it; charges that do not
- * come back to the parent; an OOM kill (everything here can be reclaimed).
+ * A bug: any splat; a memcg that is still dying when nothing is left that could pin it; charges
+ * that do not come back to the parent; an OOM kill (everything here can be reclaimed).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -66,7 +68,8 @@
 enum { RECLAIMS, RECLAIMS_SHORT, LONG_WALKS, DYING_SEEN, CACHE_LEFT, PINNED, TREES, TOGGLES, PAGES };
 
 static const char *const figures[] = {
-	"reclaims", "reclaims_short", "long_walks", "dying_seen", "cache_left", "pinned", "trees", "toggles", "pages", NULL,
+	"reclaims", "reclaims_short", "long_walks", "dying_seen", "cache_left", "pinned", "trees", "toggles",
+	"pages", NULL,
 };
 
 static int sides[SIDES];
@@ -301,9 +304,9 @@ static void fill_batch(struct gt_worker *w, int parent, char names[][16], unsign
 }
 
 /*
- * Reclaim scrapes a dead memcg only once it is offline, a grace period after it was removed; before that it is
- * one small memcg among others.  So it is told of a batch when the next one has been made: turning the
- * controller on waits until what was turned off is offline.
+ * Reclaim scrapes a dead memcg only once it is offline, a grace period after it was removed; before
+ * that it is one small memcg among others.  So it is told of a batch when the next one has been
+ * made: turning the controller on waits until what was turned off is offline.
  */
 static void tell_reclaimers(struct churner *c)
 {
@@ -470,8 +473,8 @@ static void reclaim(struct gt_worker *w)
 	w->own = &shared->ready;
 	target = level < 4 ? gt_cgroup() : level < 7 ? sides[side] : mids[side][mid];
 	/*
-	 * Where there is nothing, memory.reclaim tries seventeen times at thirteen priorities, which takes as
-	 * long as making a hundred memcgs.  A signal ends it after the first time.
+	 * Where there is nothing, memory.reclaim tries seventeen times at thirteen priorities,
+	 * which takes as long as making a hundred memcgs.  A signal ends it after the first time.
 	 */
 	setitimer(ITIMER_REAL, &soon, NULL);
 	error = gt_write(target, "memory.reclaim", "%s", goals[gt_random_below(&w->random, GT_ARRAY(goals))]);

@@ -121,8 +121,8 @@ static long long dying(int cgroup)
 }
 
 /*
- * A swapped page of a dead memcg pins it, and so does its slot after the page was freed, for as long as
- * it waits in a CPU's cache of slots (mm/swap_slots.c), which only swapoff empties.
+ * A swapped page of a dead memcg pins it, and so does its slot after the page was freed, for as
+ * long as it waits in a CPU's cache of slots (mm/swap_slots.c), which only swapoff empties.
  */
 static void drain_swap(void)
 {

@@ -3,9 +3,10 @@
  * Library of the guest's programs: a program is one constant, main() is ours.
  *
  * A program defines `const struct gt_program gt_program` and nothing else that is not static.  Its
- * workers are processes (memory is charged by process, not by thread), each pinned to a CPU, each with
- * a stream of random numbers of its own, all of them taken from --seed.  A worker calls its role's cycle
- * until the budget is used up.  Then what was made is put away (settle) and the checks are asked.
+ * workers are processes (memory is charged by process, not by thread), each pinned to a CPU, each
+ * with a stream of random numbers of its own, all of them taken from --seed.  A worker calls its
+ * role's cycle until the budget is used up.  Then what was made is put away (settle) and the checks
+ * are asked.
  *
  * What comes out is KTAP version 1 (Documentation/dev-tools/ktap.rst), the plan first:
  *
@@ -124,8 +125,8 @@ int gt_cgroup(void);
 int gt_cgroup_make(int parent, const char *name, bool inner);
 /*
  * Make a folder with cgroups "0" to "n - 1" that have no memcg of their own until the folder's
- * cgroup.subtree_control gets "+memory"; with "-memory" they lose it.  That is what makes and frees memcgs
- * soonest: mkdir also makes some twenty files of the cgroup itself, and rmdir removes them.
+ * cgroup.subtree_control gets "+memory"; with "-memory" they lose it.  That is what makes and frees
+ * memcgs soonest: mkdir also makes some twenty files of the cgroup itself, and rmdir removes them.
  */
 int gt_cgroup_make_many(int parent, const char *name, unsigned int n);
 /* Turn the memory controller on ("+memory") or off ("-memory") below; the program ends when that fails. */
@@ -138,7 +139,8 @@ int gt_cgroup_remove(int parent, const char *name);
 int gt_cgroup_remove_below(int parent);
 /*
  * Give back all that pins dead memcgs below `cgroup` (page cache of theirs, swapped pages, cached
- * dentries and inodes, charges cached by CPU) until none is left or `seconds` are over; true if none is left.
+ * dentries and inodes, charges cached by CPU) until none is left or `seconds` are over; true if
+ * none is left.
  */
 bool gt_cgroup_drain(int cgroup, double seconds);
 
