@@ -32,7 +32,9 @@ _PART = begins(
     r"Kernel |Dumping ftrace|---\[ end",
 )
 
-# The last line: kernel/panic.c:print_oops_end_marker and panic; the frame of a sanitizer's report.
+# The frame of a sanitizer's report.
+_BORDER = begins(r"={30,}$")
+# The last line: that, or kernel/panic.c:print_oops_end_marker and panic.
 _END = begins(r"---\[ end (?:trace|Kernel panic)", r"={30,}$", r"Rebooting in \d+ seconds")
 # After these the kernel says nothing more, in whatever task.
 _LAST = begins(r"---\[ end Kernel panic", r"Rebooting in \d+ seconds")
@@ -46,6 +48,11 @@ def is_part(message: str) -> bool:
 def is_end(message: str) -> bool:
     """Return whether nothing of the report comes after this line."""
     return _END.match(message) is not None
+
+
+def is_border(message: str) -> bool:
+    """Return whether a line is the upper or lower border of a report."""
+    return _BORDER.match(message) is not None
 
 
 def is_last(message: str) -> bool:

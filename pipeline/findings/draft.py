@@ -28,6 +28,7 @@ class Draft:
     _kept: int = 1
     _quiet: int = 0
     _size: int = 0
+    _stack: bool = False
 
     def takes(self, line: Line) -> bool:
         """Return whether a line of the report's task is the kernel's, and not of a program in between."""
@@ -38,12 +39,16 @@ class Draft:
         self.lines.append(line)
         self._size += len(line.message)
         self._quiet += 1
-        if anatomy.is_part(line.message) or anatomy.is_end(line.message):
+        self._stack = self._stack or "+0x" in line.message
+        own = self.rules[0].ends
+        ends = anatomy.is_end(line.message) or (own is not None and own.match(line.message) is not None)
+        if ends or anatomy.is_part(line.message):
             self.last = line.number
             self._kept = len(self.lines)
             self._quiet = 0
         return (
-            anatomy.is_end(line.message)
+            # Before 4.8 KASAN had a report of SLUB within its own, with a frame of its own.
+            (ends and (self._stack or not anatomy.is_border(line.message)))
             or self._quiet > QUIET_OWN
             or len(self.lines) >= _MAX_LINES
             or self._size >= _MAX_SIZE

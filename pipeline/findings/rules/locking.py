@@ -1,5 +1,7 @@
 """Locks: lockdep, the debug forms of spinlocks and rwlocks, atomic context."""
 
+from dataclasses import replace
+
 from pipeline.findings.pattern import rx
 from pipeline.findings.rules.row import Blame, Rule
 from pipeline.findings.types import Kind, Role
@@ -29,7 +31,7 @@ _DEADLOCK = tuple(
     )
 )
 
-LOCKING: tuple[Rule, ...] = (
+_ROWS = (
     *_DEADLOCK,
     Rule(
         name="lockdep-circular-cut",
@@ -249,3 +251,7 @@ LOCKING: tuple[Rule, ...] = (
         kind=Kind.LOCKDEP,
     ),
 )
+
+# The stack is the last thing that any of these prints; on x86 it says where it ends
+# (arch/x86/kernel/dumpstack.c:show_trace_log_lvl).
+LOCKING: tuple[Rule, ...] = tuple(replace(row, ends=rx(r"^ *</TASK>")) for row in _ROWS)

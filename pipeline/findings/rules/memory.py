@@ -308,6 +308,7 @@ _ALLOCATORS = (
         kind=Kind.UNKNOWN,
         corrupted=True,
         blame=Blame.HEADER,
+        follows=True,
     ),
     Rule(
         name="slub-object",
@@ -318,6 +319,7 @@ _ALLOCATORS = (
         kind=Kind.UNKNOWN,
         corrupted=True,
         blame=Blame.NOBODY,
+        follows=True,
     ),
     Rule(
         name="bad-page-state",

@@ -37,6 +37,7 @@ class Rule:
     skip      functions to pass over, for this rule only
     stack     whether a report without a stack is damaged
     corrupted whether it is damaged anyway: rows for what is left of a report
+    ends      the last line of the report, where it has one of its own
     absorbs   first lines of other rules that belong to this report
     lock      the report is about a lock: where it was asked for is the function to blame
     framed    the report ends with a line of ``=``: damaged if another report comes before that
@@ -59,6 +60,7 @@ class Rule:
     skip: re.Pattern[str] | None = None
     stack: bool = True
     corrupted: bool = False
+    ends: re.Pattern[str] | None = None
     absorbs: re.Pattern[str] | None = None
     lock: bool = False
     framed: bool = False
