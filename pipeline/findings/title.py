@@ -36,18 +36,15 @@ def normalise(text: str) -> str:
 
 # How a system call's entry is named, from its newest form to its oldest; each is tried once, in
 # this order (include/linux/syscalls.h and arch/*/include/asm/syscall_wrapper.h).
-_ENTRIES = (
-    "__se_",
-    "__do_",
-    "sys_",
-    "SYSC_",
-    "SyS_",
-    "compat_SyS_",
-    "__x64_",
-    "__arm64_",
-    "__ia32_",
-    "__riscv_",
-    "__s390x_",
+_ENTRIES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"__(?:se|do)_(?=(?:compat_)?sys_)",
+        r"sys_",
+        r"SYSC_",
+        r"(?:compat_)?SyS_",
+        r"__(?:x64|arm64|ia32|riscv|s390x)_(?=(?:compat_)?sys_)",
+    )
 )
 
 # Functions that stand for one another: the bug is the same, the variant is not.
@@ -59,13 +56,14 @@ _VARIANTS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 # C++ and old Rust: _ZN, then each part of the path with its length before it, then E.
 _MANGLED = re.compile(r"_ZN?K?(?=\d)")
+_LENGTH = re.compile(r"\d{1,3}")
 
 
 def demangle(function: str) -> str:
     """Return the name without the compiler's encoding of its path and arguments, if it has one."""
     match = _MANGLED.match(function)
     at, parts = match.end() if match else 0, []
-    while match and (length := re.compile(r"\d{1,3}").match(function, at)):
+    while match and (length := _LENGTH.match(function, at)):
         at = length.end() + int(length[0])
         parts.append(function[length.end() : at])
     return "::".join(parts) if parts and at <= len(function) else function
@@ -78,6 +76,6 @@ def names(function: str) -> tuple[str, ...]:
         if variant.fullmatch(function):
             known.append(name)
     for entry in _ENTRIES:
-        if known[-1].startswith(entry) and len(known[-1]) > len(entry):
-            known.append(known[-1].removeprefix(entry))
+        if (match := entry.match(known[-1])) and match.end() < len(known[-1]):
+            known.append(known[-1][match.end() :])
     return tuple(dict.fromkeys(known))
