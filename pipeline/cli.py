@@ -122,6 +122,8 @@ def trials(sub: argparse.ArgumentParser) -> None:
     text = "seconds of guest time a program (default: its own)"
     add("--budget", type=positive, metavar="S", help=text)
     add("--every-cut", action="store_true", help="build after each patch, not only after the last")
+    text = "known issues (title, reason, link, expires): listed when they are seen, not counted"
+    add("--known", type=Path, metavar="FILE", help=text)
     add("--fresh", action="store_true", help="run the base again, even if these very trials of it are kept")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="(default: %(default)s)")
 
@@ -138,7 +140,7 @@ def cache() -> "Store":
 
 def request(args: argparse.Namespace) -> "Request":
     """Turn arguments into a request; UserError for whatever does not exist, on this machine too."""
-    from pipeline import catalog, doctor
+    from pipeline import catalog, console_cli, doctor
     from pipeline.declare import pick
     from pipeline.machine import Accel
     from pipeline.validate import Request
@@ -162,6 +164,7 @@ def request(args: argparse.Namespace) -> "Request":
         accel=None if getattr(args, "accel", "auto") == "auto" else Accel(args.accel),
         every_cut=getattr(args, "every_cut", False),
         fresh=getattr(args, "fresh", False),
+        known=console_cli.known_list(str(args.known)) if getattr(args, "known", None) else (),
         again=again(args) if args.command == "validate" else (),
     )
 
@@ -192,6 +195,7 @@ def again(args: argparse.Namespace) -> tuple[str, ...]:
     words += [word for name in args.program for word in ("--program", name)]
     words += ["--trials", str(args.trials), "--seed", str(args.seed)]
     words += ["--budget", str(args.budget)] if args.budget else []
+    words += ["--known", str(args.known.absolute())] if args.known else []
     return (*words, *(["--every-cut"] if args.every_cut else []))
 
 

@@ -109,18 +109,16 @@ def _lines(name: str, finding: "Finding", known: "KnownIssue | None") -> Iterato
         yield f"    known: {known.reason} ({known.link}, until {known.expires})"
 
 
-def _known(name: str | None) -> "tuple[KnownIssue, ...]":
-    if name is None:
-        return ()
+def known_list(name: str) -> "tuple[KnownIssue, ...]":
+    """Read a list of known issues; UserError for what is wrong with it, an expired row included."""
     from datetime import UTC, datetime
 
     import yaml
 
     from pipeline.findings.known import known_issues
 
-    text = b"".join(_blocks(name))
     try:
-        rows = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - the base loader makes text, lists and mappings only
+        rows = yaml.load(b"".join(_blocks(name)), yaml.BaseLoader)  # noqa: S506 - the base loader makes text, lists and mappings only
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError("not YAML", where=name, detail=str(error)) from None
     return known_issues(rows, today=datetime.now(UTC).date(), where=name)
@@ -141,7 +139,7 @@ def parse_console(argv: Sequence[str]) -> int:
     from pipeline.findings import scan_blocks
     from pipeline.findings.known import find
 
-    issues = _known(args.known)
+    issues = known_list(args.known) if args.known else ()
     counted = False
     for name in args.files:
         found = [(finding, find(finding, issues)) for finding in scan_blocks(_blocks(name))]

@@ -4,13 +4,15 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline import blame, guest, kernel, tree, verdict
+from pipeline import blame, guest, kernel, symbols, tree, verdict
 from pipeline.declare import Profile, Program
 from pipeline.errors import InfraError, TreeError
+from pipeline.findings import Finding, known
+from pipeline.findings.known import KnownIssue
 from pipeline.guest import GuestImage
 from pipeline.kbuild import CompileError
 from pipeline.kconfig import Kconfig
@@ -50,6 +52,7 @@ class Request:
     accel: Accel | None
     every_cut: bool = False
     fresh: bool = False
+    known: tuple[KnownIssue, ...] = ()
     again: tuple[str, ...] = ()
     """Arguments of kpv that make this request, without those for the series and the base."""
 
@@ -264,7 +267,33 @@ def judge(job: Job) -> Verdict:
         detectors=tuple(detector.name for detector in request.profile.detectors),
         kmemleak=any(detector.file == KMEMLEAK for detector in request.profile.detectors),
     )
-    return verdict.judge(asked, job.base, job.patched, blame=blame.blamer(request.series), more=new_warnings(job))
+    return verdict.judge(
+        asked,
+        with_places(job.base, job.images[0]),
+        with_places(job.patched, job.images[request.series.total]),
+        blame=blame.blamer(request.series),
+        pardon=lambda finding: pardon(finding, request.known),
+        more=new_warnings(job),
+    )
+
+
+def pardon(finding: Finding, issues: Sequence[KnownIssue]) -> str:
+    """Return why a finding is not counted, when one of the user's known issues is it."""
+    issue = known.find(finding, issues)
+    return f"{issue.reason} ({issue.link}, until {issue.expires})" if issue else ""
+
+
+def with_places(evidence: Evidence, image: KernelImage) -> Evidence:
+    """Give every frame of every finding its source line, by the kernel that printed it."""
+    if not any(x.findings for x in evidence.starts) and not any(x.findings for x in evidence.trials):
+        return evidence
+    table = symbols.load(image.vmlinux)
+
+    def placed(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        return tuple(symbols.symbolized(finding, table) for finding in findings)
+
+    starts = tuple(replace(start, findings=placed(start.findings)) for start in evidence.starts)
+    return Evidence(starts, tuple(replace(trial, findings=placed(trial.findings)) for trial in evidence.trials))
 
 
 def new_warnings(job: Job) -> tuple[Reason, ...]:

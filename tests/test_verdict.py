@@ -266,7 +266,7 @@ def test_leaks() -> None:
     assert verdict(evidence(run(2, leaks=(leak,))), base).outcome is Outcome.PASS
     scan = Scan(1, KMEMLEAK)
     result = of(kmemleak=scan)
-    assert [(x.why, x.title) for x in result.reasons] == [(Why.LEAK, "memory leak in mem_cgroup_css_alloc")]
+    assert [(x.why, x.title) for x in result.reasons] == [(Why.LEAK, "memory leak in cgroup_apply_control_enable")]
     assert result.reasons[0].line is None
     odd = of(kmemleak=Scan(3, "in words nobody knows"))
     assert (odd.outcome, whys(odd)) == (Outcome.FAIL, {Why.LEAK})
@@ -479,3 +479,15 @@ def test_pass_is_never_given_away(patched: list[Run], base: list[Run]) -> None:
     else:
         assert result.reasons
     assert all(x.text and x.title for x in (*result.reasons, *result.known))
+
+
+def test_a_known_issue_is_listed_and_not_counted() -> None:
+    """What the user's list pardons does not fail the series, and is told with the reason."""
+    seen = evidence(run(2, ended=Ended.FINDING, console=SPLAT))
+    plain = verdict(seen)
+    assert plain.outcome is Outcome.FAIL
+    title = plain.reasons[0].title
+    pardoned = judge(ASKED, BASE, seen, pardon=lambda x: "told upstream" if x.title == title else "")
+    assert title in [x.title for x in pardoned.known]
+    assert "known issue: told upstream" in pardoned.known[0].text
+    assert not any(x.outcome is Outcome.FAIL for x in pardoned.reasons)

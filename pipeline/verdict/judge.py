@@ -28,8 +28,23 @@ def nobody(_finding: Finding) -> Blame | None:
     return None
 
 
+Pardoner = Callable[[Finding], str]
+"""What says why a finding is not counted (a known issue of the user's list); empty when it counts."""
+
+
+def none_pardoned(_finding: Finding) -> str:
+    """Count every finding."""
+    return ""
+
+
 def judge(
-    asked: Asked, base: Evidence, patched: Evidence, *, blame: Blamer = nobody, more: Iterable[Reason] = ()
+    asked: Asked,
+    base: Evidence,
+    patched: Evidence,
+    *,
+    blame: Blamer = nobody,
+    pardon: Pardoner = none_pardoned,
+    more: Iterable[Reason] = (),
 ) -> Verdict:
     """Judge the patched kernel by what its base does not show.
 
@@ -41,7 +56,7 @@ def judge(
     if not any((base.starts, base.trials, patched.starts, patched.trials)):
         skip = Reason(Why.NOT_RUN, Outcome.SKIP, title="nothing ran", text="nothing ran")
         return Verdict(worst((Outcome.SKIP, *(x.outcome for x in early))), ordered((*early, skip)))
-    fresh, known = _compared(base, patched)
+    fresh, known = _compared(base, patched, pardon)
     on_base = tuple(gaps.of_base(asked, base))
     missing = (*on_base, *gaps.of_patched(asked, base, patched, failed=bool(fresh)))
     told = tuple(_comparable(x.told(blame(x.finding) if x.finding else None), on_base) for x in fresh)
@@ -52,15 +67,15 @@ def judge(
     return Verdict(outcome, reasons, tuple(replace(x.reason, outcome=Outcome.PASS) for x in known), worth)
 
 
-def _compared(base: Evidence, patched: Evidence) -> tuple[list[Sighting], list[Sighting]]:
-    """Part what the patched kernel shows into what is new and what the base shows too."""
+def _compared(base: Evidence, patched: Evidence, pardon: Pardoner) -> tuple[list[Sighting], list[Sighting]]:
+    """Part what the patched kernel shows into what is new, and what the base shows too or is pardoned."""
     on_base = sightings.everything(base)
     fresh: list[Sighting] = []
     known: list[Sighting] = []
     for source in sightings.sources(patched):
-        new = [x for x in source.things if not any(x.same(y) for y in on_base)]
+        new = [x for x in source.things if not any(x.same(y) for y in on_base) and not _excuse(x, pardon)]
         for thing in source.things:
-            sightings.add(fresh if thing in new else known, thing)
+            sightings.add(fresh if thing in new else known, thing.because(_excuse(thing, pardon)))
         # A panic that follows a new report is that report's; one that follows only known reports, or
         # none, is a reason of its own unless the base ends so too.
         if source.end is not None and any(source.end.same(y) for y in on_base):
@@ -68,6 +83,10 @@ def _compared(base: Evidence, patched: Evidence) -> tuple[list[Sighting], list[S
         elif source.end is not None and not new:
             sightings.add(fresh, source.end)
     return fresh, known
+
+
+def _excuse(thing: Sighting, pardon: Pardoner) -> str:
+    return pardon(thing.finding) if thing.finding is not None else ""
 
 
 def _comparable(reason: Reason, on_base: tuple[Reason, ...]) -> Reason:

@@ -31,6 +31,11 @@ class Sighting:
         mine, its = self.reason, other.reason
         return (mine.why, mine.title, mine.program) == (its.why, its.title, its.program)
 
+    def because(self, excuse: str) -> "Sighting":
+        """Return the sighting with why it is not counted, when there is a why."""
+        text = f"{self.reason.text}; known issue: {excuse}"
+        return replace(self, reason=replace(self.reason, text=text)) if excuse else self
+
     def told(self, blame: Blame | None) -> Reason:
         """Return the reason, with what ties it to the series."""
         if blame is None:
