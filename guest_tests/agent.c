@@ -3,12 +3,14 @@
  * The agent: /init of the guest.  It sets the guest up, then does what the host asks for over ttyS1.
  * ttyS0 is printk's alone.
  *
- * The line protocol ================= ttyS1, raw, no echo, 115200.  One line a message, ended by
- * "\n".  The kernel's command line holds kpv.nonce=<hex>; every line from the agent starts with
- * "<nonce> ", so whatever else gets onto the wire is known as noise.  Bytes outside 0x20..0x7e and
- * '%' are written as %XX; a space too in every field that is not the last.  The last field of out,
- * read, leaks and error is the rest of the line and may be empty. No program can therefore forge a
- * line.  <id> is the host's choice: [A-Za-z0-9_.-]{1,32}.
+ * The line protocol
+ * =================
+ * ttyS1, raw, no echo, 115200.  One line a message, ended by "\n".  The kernel's command line holds
+ * kpv.nonce=<hex>; every line from the agent starts with "<nonce> ", so whatever else gets onto the
+ * wire is known as noise.  Bytes outside 0x20..0x7e and '%' are written as %XX; a space too in
+ * every field that is not the last.  The last field of out, read, leaks and error is the rest of
+ * the line and may be empty.  No program can therefore forge a line.  <id> is the host's choice:
+ * [A-Za-z0-9_.-]{1,32}.
  *
  * agent -> host
  *	ready <kernel release> cpus=<online> nodes=<online>
@@ -846,7 +848,7 @@ static void __attribute__((noreturn)) power_off(void)
 		pause();
 }
 
-/* --- commands ---------------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------ */
 
 static void send_file(char *path)
 {

@@ -41,7 +41,8 @@
 enum { LOOKUPS, MADE, UNLINKED, MOUNTS, MOUNTS_EXT4, MOUNTS_OVERLAY, DROPS, RECLAIMS, LOST, BUSY };
 
 static const char *const figures[] = {
-	"lookups", "made", "unlinked", "mounts", "mounts_ext4", "mounts_overlay", "drops", "reclaims", "lost", "busy", NULL,
+	"lookups", "made", "unlinked", "mounts", "mounts_ext4", "mounts_overlay", "drops", "reclaims", "lost",
+	"busy", NULL,
 };
 
 static char base[64];			/* all mount points are below */
