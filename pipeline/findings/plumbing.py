@@ -41,7 +41,7 @@ _TRAPS_AND_EXCEPTIONS = r"""
     ret_from_exception do_kernel_range_tlbi bp_harden\w* _*irq_svc asm_sysvec_\w+ sysvec_\w+ _*sysvec_\w+
     notifier_call_chain _*notify_die atomic_notifier_call_chain\w* _*atomic_notifier_call_chain restore_all
     retint_\w+ ret_from_intr common_interrupt apic_timer_interrupt smp_apic_timer_interrupt smp_\w+_interrupt
-    reschedule_interrupt call_function_(single_)?interrupt irq_work_interrupt
+    reschedule_interrupt call_function_(single_)?interrupt irq_work_interrupt \w*notifier_call_chain\w*
 """
 _LOCKS = r"""
     _*(raw_)?(spin|read|write)_(lock|unlock|trylock)\w* _*raw_(spin|read|write)_\w+ do_raw_\w+
@@ -62,7 +62,8 @@ _LOCKS = r"""
     rcu_note_context_switch rcu_is_watching rcu_sync_lockdep_assert rcu_read_lock_\w+ __flush_work\w*
     flush_workqueue_prep\w* touch_work_lockdep_map touch_wq_lockdep_map lock_page\w* __lock_page\w* lock_map_\w+
     ftrace_\w*likely\w* _*fs_reclaim_\w+ reacquire_held_locks folio_(un)?lock\w* unlock_page folio_wake_bit
-    wake_up_page\w* schedule_bug \w*rq_lock\w* _*schedule_bug
+    wake_up_page\w* schedule_bug \w*rq_lock\w* _*schedule_bug \w*spin_(lock|trylock|unlock)\w*
+    \w*mutex_(lock|trylock|unlock)\w* \w*lock_class\w* up down mutex_remove_waiter
 """
 _ENTRIES_AND_DISPATCHERS = r"""
     process_one_work process_scheduled_works worker_thread kthread ret_from_fork\w* do_syscall_\w+ entry_SYS\w+
@@ -91,6 +92,8 @@ _MEMORY = r"""
     qlink_free quarantine_\w+ ___cache_free poison_\w+ pcpu_alloc\w* _*alloc_percpu\w* __kernel_text_address
     is_bpf_text_address kernel_text_address is_module_text_address kcalloc\w* devm_k\w+ kmemleak_\w+
     create_object _*kmemleak_\w+ copy_page\w* _*page_pool_alloc\w* page_pool_alloc\w* clear_page_\w+
+    \w*[mzc]alloc\w* \w*alloc_page\w* \w*kmem_cache_\w* ida_(free|alloc\w*) page_table_check_\w+
+    __page_table_check_\w+ ihold
 """
 _STRINGS_AND_COPIES = r"""
     _*mem(cmp|cpy|set|move|chr|scan|chr_inv|zero_explicit|dup_user\w*|cpy_\w+|set_\w+)(_\w+)?
@@ -104,7 +107,8 @@ _STRINGS_AND_COPIES = r"""
     probe_kernel_\w+ copy_(from|to)_kernel_nofault\w* vsn?printf sn?printf scnprintf vscnprintf string
     string_nocheck hex_string pointer number format_decode symbol_string kvasprintf\w* kasprintf\w*
     seq_(printf|puts|putc|write|vprintf) bstr_printf vbin_printf dev_(printk\w*|vprintk_emit|err|warn|info)
-    _*dev_(printk|err|warn|info)\w* _*netdev_printk va_format
+    _*dev_(printk|err|warn|info)\w* _*netdev_printk va_format \w*snprintf \w*printk print_hex_dump\w*
+    hex_dump_to_buffer usb_string\w*
 """
 _LISTS_TREES_REFERENCES_ATOMICS_BITS = r"""
     _*list_(add|del|move|splice|cut|empty|first|is|replace|swap|rotate)\w* h?list_(?!lru)\w*(add|del)\w*
@@ -125,6 +129,7 @@ _LISTS_TREES_REFERENCES_ATOMICS_BITS = r"""
     _*(read|write)_once\w* _*(READ|WRITE)_ONCE\w* _*(read|write)_once_size constant_test_bit variable_test_bit
     bit_\w+_lock _*raw_(read|write)[bwlq] raw_(read|write)[bwlq] (read|write)[bwlq] _*io(read|write)\d+\w*
     io(read|write)\d+\w* (logic_)?(in|out)[bwl] logic_(in|out)\w+ readl_relaxed mmio_\w*(read|write)
+    \w*list_(add|del|replace|move|splice)\w* \w*refcount\w* \w*kobject_\w*
 """
 _TIMERS_WORK_RCU_SYSFS_PROC_FIRMWARE = r"""
     timer_(is_static_object|fixup_\w+) work_is_static_object (lock|debug)_timer_base lock_timer_base
@@ -149,7 +154,7 @@ _TIMERS_WORK_RCU_SYSFS_PROC_FIRMWARE = r"""
     trace_event_\w+ trace_raw_\w+ trace_(event|raw|call|print|define)\w* _*traceiter_\w+ _*bpf_trace_run\w*
     _*perf_event_(task_sched|disable)\w* _*fentry_* mcount\w*
     ftrace_(likely_update|(regs_)?caller|stub|call|graph_caller|ops_\w+_func) return_to_handler drop_nlink
-    clear_nlink inc_nlink mark_buffer_dirty
+    clear_nlink inc_nlink mark_buffer_dirty \w*queue_(delayed_)?work\w* try_to_grab_pending dummy_urb_enqueue
 """
 
 _PLUMBING = any_of(
