@@ -14,9 +14,7 @@ HERE = Path(__file__).parent
 
 def test_a_fragment_is_read_with_its_lines() -> None:
     """All forms of a value, not set, and comments."""
-    text = (
-        '# why\nCONFIG_A=y\n\n# CONFIG_B is not set\nCONFIG_C=0x1f\nCONFIG_D="a \\"b\\" c"\nCONFIG_E=-5\n'
-    )
+    text = '# why\nCONFIG_A=y\n\n# CONFIG_B is not set\nCONFIG_C=0x1f\nCONFIG_D="a \\"b\\" c"\nCONFIG_E=-5\n'
     found = {(one.symbol, one.value, one.line) for one in parse(text, "x.config")}
     wanted = {("A", "y", 2), ("B", "n", 4), ("C", "0x1f", 5), ("D", '"a \\"b\\" c"', 6), ("E", "-5", 7)}
     assert found == wanted
