@@ -56,8 +56,8 @@ class Results:
             slug = re.sub(r"[^A-Za-z0-9]+", "-", patch.subject).strip("-")[:60] or "patch"
             self._write(f"series/{patch.index:04}-{slug}.patch", patch.text)
 
-    def reproducible(self, program: Path, argv: Sequence[str], about: str) -> None:
-        """Write reproduce.sh: `program` with `argv` on the kept series, wherever this folder is moved.
+    def reproducible(self, program: Sequence[str], argv: Sequence[str], about: str) -> None:
+        """Write reproduce.sh: `program`, or ``$KPV``, with `argv` on the kept series, wherever this folder is moved.
 
         `about` is a line on what the arguments meant, for whoever runs it where they mean something else.
         """
@@ -67,9 +67,9 @@ class Results:
             "#!/bin/sh\n"
             "# Runs this again: same kernel, series, configuration, machine and seeds.\n"
             f"# {' '.join(about.split())}\n"
-            f"kpv=${{KPV:-{shlex.quote(str(program))}}}\n"
+            f'kpv() {{ if [ "${{KPV:-}}" ]; then "$KPV" "$@"; else {shlex.join(program)} "$@"; fi; }}\n'
             'here=$(cd "$(dirname "$0")" && pwd)\n'
-            f'exec "$kpv" {words} \\\n\t--series "$here/series" "$@"\n',
+            f'kpv {words} \\\n\t--series "$here/series" "$@"\n',
         )
         script.chmod(0o755)
 

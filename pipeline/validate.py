@@ -135,7 +135,7 @@ def write_reproducer(job: Job, results: Results) -> None:
     base = source.base if source and tree.is_git(Path(request.kernel)) else request.base
     words = (*request.again, *(("--base", base) if base else ()))
     about = f"{request.kernel} was {source.version}, git tree {source.tree}" if source else request.kernel
-    results.reproducible(Path(sys.executable).with_name("kpv"), words, about)
+    results.reproducible((sys.executable, "-m", "pipeline"), words, about)
 
 
 def look(job: Job, store: Store, results: Results, progress: Progress) -> Evidence:

@@ -116,7 +116,7 @@ def test_reproduce_runs_what_it_says(tmp_path: Path) -> None:
     program.chmod(0o755)
     run = begin(tmp_path / "results", "s")
     run.keep_series(Series("s", parse_mbox(MAIL, "s").patches))
-    run.reproducible(program, HOSTILE, "about\nrm -rf $(touch pwned)")
+    run.reproducible((str(program),), HOSTILE, "about\nrm -rf $(touch pwned)")
     moved = tmp_path / "moved $(touch pwned) here"
     run.folder.rename(moved)
     elsewhere = tmp_path / "elsewhere"
