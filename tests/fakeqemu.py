@@ -172,7 +172,7 @@ class Machine:
         if path := os.environ.get("FAKEQEMU"):
             self.moments |= json.loads(Path(path).read_text())
         self.names = {"nonce": self.nonce, "argv": " ".join(argv), "id": "", "program": "", "seed": ""}
-        self.clock = 0.0
+        self.clock = self.tick = 0.0
         self.lock = threading.Lock()
         self.broken = threading.Event()
         self.negotiated = threading.Event()
@@ -189,8 +189,8 @@ class Machine:
     def printk(self, text: str) -> None:
         """Print lines as the kernel does, stamped."""
         for line in text.split("\n"):
-            self.clock += 0.000_1
-            self.send("console", f"[{self.clock + 1:12.6f}] {line}\r\n".encode())
+            self.send("console", f"[{self.clock:12.6f}] {line}\r\n".encode())
+            self.clock += self.tick
 
     def tell(self, text: str) -> None:
         """Send a line of the protocol."""
@@ -241,9 +241,10 @@ class Machine:
         time.sleep(seconds)
 
     def do_alive(self) -> None:
-        """Boot, with every detector."""
+        """Boot, with every detector; the clock stands at 0 until there is one."""
         for line in ALIVE:
             self.printk(line)
+        self.clock, self.tick = 1.0, 0.000_1
 
     def do_ready(self) -> None:
         """Let the agent come up."""

@@ -150,7 +150,10 @@ class Guest:
 
     def _post_mortem(self) -> GoneError:
         """Hear the console out, then say how the guest ended."""
-        self._until_quiet(self._limits.settle, 10 * self._limits.settle)
+        # A guest that QEMU has stopped prints nothing more; one that only says it panicked is not done yet.
+        power = self._qemu.power()
+        silence = self._limits.settle if power is Power.RUNNING else min(TURN, self._limits.settle)
+        self._until_quiet(silence, 10 * self._limits.settle)
         power = self._qemu.power()
         if power is Power.PANICKED or PANIC in self._tail:
             return GoneError(Ended.PANIC, "the kernel panicked")
