@@ -21,10 +21,10 @@ _PRINTING_A_REPORT = r"""
     print_unlock_imbalance_bug print_\w*lock\w*_bug\w* add_taint oops_\w+ _*die(_\w+)? bust_spinlocks
     crash_kexec dump_page\w* bad_page print_bad_pte print_bad_page_map _*fortify_(report|panic) _*stack_chk_fail
     backtrace unwind_backtrace dump_cpu_task sched_show_task show_state_filter end_report start_report
-    set_track\w* save_stack\w* stack_trace_\w+ stack_depot_\w+ _*stack_depot_\w+ _*save_stack_trace
-    arch_stack_walk get_stack_info unwind_\w+ _*(re)?set_page_owner\w* should_fail\w* should_failslab fail_dump
-    _*should_\w*fail\w* init_bad_stack check_panic_on_warn panic_saved_regs walk_stackframe dump_header
-    print_tainted assert\w*fail\w* \w*_assertfail assfail (xfs_)?asswarn
+    set_track\w* save_stack\w* stack_trace_\w+ _*save_stack_trace arch_stack_walk get_stack_info
+    _*(re)?set_page_owner\w* should_fail\w* should_failslab fail_dump _*should_\w*fail\w* init_bad_stack
+    check_panic_on_warn panic_saved_regs walk_stackframe dump_header print_tainted assert\w*fail\w*
+    \w*_assertfail assfail (xfs_)?asswarn
 """
 _TRAPS_AND_EXCEPTIONS = r"""
     invalid_op general_protection page_fault async_page_fault do_error_trap do_trap\w* do_invalid_op
@@ -86,14 +86,13 @@ _MEMORY = r"""
     alloc_pages?_(mpol|vma|current|node|nodemask|noprof)\w* _*get_free_pages?\w* get_page_from_freelist
     get_zeroed_page\w* __free_pages\w* __folio_put\w* folios_put\w* release_pages _*put_page post_alloc_hook
     prep_new_page rmqueue\w* _*rmqueue\w* vm_normal_page\w* folio_alloc\w* _*folio_alloc\w* _*vmalloc\w*
-    vzalloc\w* _*vmap_\w+ _*vfree\w* _*vunmap\w* vfree\w* kvfree\w* krealloc\w* _*do_krealloc _*krealloc\w*
-    ksize _*ksize debug_check_no_obj_freed _*debug_check_no_obj_freed debug_print_object debug_object_\w+
-    _*debug_object_\w+ slob_\w+ mempool_\w+ _*phys_addr\w* _*virt_addr_valid virt_to_\w+ qlist_free_all
-    qlink_free quarantine_\w+ ___cache_free poison_\w+ pcpu_alloc\w* _*alloc_percpu\w* __kernel_text_address
-    is_bpf_text_address kernel_text_address is_module_text_address kcalloc\w* devm_k\w+ kmemleak_\w+
-    create_object _*kmemleak_\w+ copy_page\w* _*page_pool_alloc\w* page_pool_alloc\w* clear_page_\w+
-    \w*[mzc]alloc\w* \w*alloc_page\w* \w*kmem_cache_\w* ida_(free|alloc\w*) page_table_check_\w+
-    __page_table_check_\w+ ihold
+    vzalloc\w* _*vfree\w* _*vunmap\w* vfree\w* kvfree\w* krealloc\w* _*do_krealloc _*krealloc\w* ksize _*ksize
+    debug_check_no_obj_freed _*debug_check_no_obj_freed debug_print_object debug_object_\w+ _*debug_object_\w+
+    slob_\w+ mempool_\w+ _*phys_addr\w* _*virt_addr_valid virt_to_\w+ ___cache_free poison_\w+ pcpu_alloc\w*
+    _*alloc_percpu\w* __kernel_text_address is_bpf_text_address kernel_text_address is_module_text_address
+    kcalloc\w* devm_k\w+ kmemleak_\w+ create_object _*kmemleak_\w+ copy_page\w* _*page_pool_alloc\w*
+    page_pool_alloc\w* clear_page_\w+ \w*[mzc]alloc\w* \w*alloc_page\w* \w*kmem_cache_\w* ida_(free|alloc\w*)
+    page_table_check_\w+ __page_table_check_\w+ ihold
 """
 _STRINGS_AND_COPIES = r"""
     _*mem(cmp|cpy|set|move|chr|scan|chr_inv|zero_explicit|dup_user\w*|cpy_\w+|set_\w+)(_\w+)?
@@ -134,27 +133,24 @@ _LISTS_TREES_REFERENCES_ATOMICS_BITS = r"""
 _TIMERS_WORK_RCU_SYSFS_PROC_FIRMWARE = r"""
     timer_(is_static_object|fixup_\w+) work_is_static_object (lock|debug)_timer_base lock_timer_base
     _*mod_timer\w* mod_timer\w* add_timer\w* _*internal_add_timer (try_to_)?del_timer\w*
-    timer_(delete|shutdown|reduce)\w* _*timer_delete\w* _*try_to_del_timer_sync detach_(if_pending|timer)
+    timer_(delete|shutdown|reduce)\w* _*timer_delete\w* _*try_to_del_timer_sync
     hrtimer_(start|cancel|try_to_cancel|init|forward|active)\w* _*hrtimer_\w+
     debug_(timer|hrtimer|work|rcu_head|percpu_counter)_\w+ cancel_(delayed_)?work\w* _*cancel_work\w*
     _*cancel_delayed_work\w* (mod_)?queue_(delayed_)?work\w* _*queue_(delayed_)?work\w* mod_delayed_work\w*
     schedule_(delayed_)?work\w* flush_(delayed_)?work(queue)?\w* start_flush_work insert_work destroy_workqueue
-    drain_workqueue kthread_\w*insert_work\w* kthread_(queue|flush|destroy|cancel|mod|stop)\w* call_rcu\w*
-    _*call_rcu\w* call_srcu cleanup_srcu_struct\w* init_srcu_struct\w* rcu_segcblist_\w+ sysfs_\w+
-    internal_create_group\w* _*device_(add|del|release)\w* dpm_sysfs_\w+ get_device_parent
-    bus_(add|remove)_device devm_device_release driver_(un)?register bus_(add|remove)_driver
-    device_for_each_child\w* cdev_device_\w+ kill_device tty_unregister_device i2c_del_adapter
-    _*unregister_client hwrng_unregister misc_deregister cleanup_glue_dir
+    drain_workqueue kthread_\w*insert_work\w* kthread_(queue|flush|destroy|cancel|mod|stop)\w*
+    cleanup_srcu_struct\w* init_srcu_struct\w* sysfs_\w+ internal_create_group\w* _*device_(add|del|release)\w*
+    dpm_sysfs_\w+ get_device_parent bus_(add|remove)_device devm_device_release driver_(un)?register
+    bus_(add|remove)_driver device_for_each_child\w* cdev_device_\w+ kill_device tty_unregister_device
+    i2c_del_adapter _*unregister_client hwrng_unregister misc_deregister cleanup_glue_dir
     class_\w+_(file|register|unregister)\w* add_uevent_var sound_\w+_device init_timer_key do_init_timer
     timer_init_key sk_(reset|stop)_timer\w* kobj_kset_leave
     device_(add|create|register|unregister|destroy|del|release|remove|initialize|is_\w+)\w* driver_sysfs_\w+
-    add_wait_queue\w* (prepare|finish)_to_wait\w* wake_up(?!_new)\w*
-    (try|default|autoremove|woken)_(to_)?wake\w* _*wake_(?!up_new)\w+ complete(_all|_with_flags)? swake_\w+
-    init_wait\w* wait_for_(common|completion)\w* _*wait_for_common\w* do_wait_\w+ _*wait_event\w* perf_trace_\w+
+    complete(_all|_with_flags)? wait_for_(common|completion)\w* _*wait_for_common\w* perf_trace_\w+
     trace_event_\w+ trace_raw_\w+ trace_(event|raw|call|print|define)\w* _*traceiter_\w+ _*bpf_trace_run\w*
-    _*perf_event_(task_sched|disable)\w* _*fentry_* mcount\w*
-    ftrace_(likely_update|(regs_)?caller|stub|call|graph_caller|ops_\w+_func) return_to_handler drop_nlink
-    clear_nlink inc_nlink mark_buffer_dirty \w*queue_(delayed_)?work\w* try_to_grab_pending dummy_urb_enqueue
+    mcount\w* ftrace_(likely_update|(regs_)?caller|stub|call|graph_caller|ops_\w+_func) return_to_handler
+    drop_nlink clear_nlink inc_nlink mark_buffer_dirty \w*queue_(delayed_)?work\w* try_to_grab_pending
+    dummy_urb_enqueue __wake_up(_sync_key|_locked)? finish_wait
 """
 
 _PLUMBING = any_of(

@@ -124,11 +124,12 @@ _ACCESSES = (
     ),
     Rule(
         name="double-fault",
-        needle="PANIC: double fault",
+        needle="double fault",
         source="arch/x86/kernel/doublefault_32.c, arch/x86/kernel/traps.c:exc_double_fault",
-        pattern=rx(r"PANIC: double fault"),
+        pattern=rx(r"PANIC: double fault|^(?:Oops: )?double fault: [0-9a-f]{4} \[#"),
         title="PANIC: double fault in {frame}",
         kind=Kind.DOS,
+        absorbs=rx(r"double fault: "),
     ),
     Rule(
         name="divide-error",
@@ -200,6 +201,15 @@ _ACCESSES = (
             r"|Oops(?: - [\w ]+)? \[#\d+\])"
         ),
         title="Oops in {frame}",
+        kind=Kind.DOS,
+        follows=True,
+    ),
+    Rule(
+        name="die",
+        needle=" [#",
+        source="arch/x86/kernel/traps.c, whatever else it hands to die()",
+        pattern=rx(r"^(?:Oops: )?(?P<what>[a-z][a-z0-9 /-]{2,40}): [0-9a-f]{4} \[#\d+\]"),
+        title="{what} in {frame}",
         kind=Kind.DOS,
         follows=True,
     ),
