@@ -18,7 +18,7 @@ _ENTRIES = r"""
 _THREADS = r"""
     process_one_work process_scheduled_works worker_thread kthread ret_from_fork\w* kthread_worker_fn smpboot_thread_fn
     start_secondary cpu_startup_entry rest_init start_kernel secondary_startup_64\w*
-    task_work_run _*fput get_signal exit_mmap mmput
+    task_work_run _*fput get_signal
 """
 _INTERRUPTS = r"""
     _*do_softirq\w* handle_softirqs run_ksoftirqd call_timer_fn expire_timers _*run_timers? run_timer_softirq

@@ -84,15 +84,14 @@ _MEMORY = r"""
     unfreeze_partials _*unfreeze_partials put_cpu_partial get_partial\w* discard_slab init_object
     get_freepointer\w* set_freepointer _*alloc_(pages?|frozen_pages|folio)\w*
     alloc_pages?_(mpol|vma|current|node|nodemask|noprof)\w* _*get_free_pages?\w* get_page_from_freelist
-    get_zeroed_page\w* __free_pages\w* __folio_put\w* folios_put\w* release_pages _*put_page post_alloc_hook
-    prep_new_page rmqueue\w* _*rmqueue\w* vm_normal_page\w* folio_alloc\w* _*folio_alloc\w* _*vmalloc\w*
-    vzalloc\w* _*vfree\w* _*vunmap\w* vfree\w* kvfree\w* krealloc\w* _*do_krealloc _*krealloc\w* ksize _*ksize
-    debug_check_no_obj_freed _*debug_check_no_obj_freed debug_print_object debug_object_\w+ _*debug_object_\w+
-    slob_\w+ mempool_\w+ _*phys_addr\w* _*virt_addr_valid virt_to_\w+ ___cache_free poison_\w+ pcpu_alloc\w*
-    _*alloc_percpu\w* __kernel_text_address is_bpf_text_address kernel_text_address is_module_text_address
-    kcalloc\w* devm_k\w+ kmemleak_\w+ create_object _*kmemleak_\w+ copy_page\w* _*page_pool_alloc\w*
-    page_pool_alloc\w* clear_page_\w+ \w*[mzc]alloc\w* \w*alloc_page\w* \w*kmem_cache_\w* ida_(free|alloc\w*)
-    page_table_check_\w+ __page_table_check_\w+ ihold
+    get_zeroed_page\w* __free_pages\w* __folio_put\w* folios_put\w* post_alloc_hook prep_new_page rmqueue\w*
+    _*rmqueue\w* folio_alloc\w* _*folio_alloc\w* _*vmalloc\w* vzalloc\w* _*vfree\w* _*vunmap\w* vfree\w*
+    kvfree\w* krealloc\w* _*do_krealloc _*krealloc\w* ksize _*ksize debug_check_no_obj_freed
+    _*debug_check_no_obj_freed debug_print_object debug_object_\w+ _*debug_object_\w+ slob_\w+ mempool_\w+
+    _*phys_addr\w* _*virt_addr_valid virt_to_\w+ ___cache_free poison_\w+ pcpu_alloc\w* _*alloc_percpu\w*
+    __kernel_text_address is_bpf_text_address kernel_text_address is_module_text_address kcalloc\w* devm_k\w+
+    kmemleak_\w+ create_object _*kmemleak_\w+ _*page_pool_alloc\w* page_pool_alloc\w* \w*[mzc]alloc\w*
+    \w*alloc_page\w* \w*kmem_cache_\w* ida_(free|alloc\w*) page_table_check_\w+ __page_table_check_\w+ ihold
 """
 _STRINGS_AND_COPIES = r"""
     _*mem(cmp|cpy|set|move|chr|scan|chr_inv|zero_explicit|dup_user\w*|cpy_\w+|set_\w+)(_\w+)?
@@ -113,33 +112,31 @@ _LISTS_TREES_REFERENCES_ATOMICS_BITS = r"""
     _*list_(add|del|move|splice|cut|empty|first|is|replace|swap|rotate)\w* h?list_(?!lru)\w*(add|del)\w*
     _*hlist_\w+ hlist_\w+ _*h?list_add_rcu _*list_\w*valid\w* _*llist_\w+ llist_\w+ plist_\w+
     _*rb_(erase|insert|next|prev|first|last|link|find|add|replace|set|rotate|node|change)\w*
-    _*rb_\w+_(augmented|color|cached) _*xas?_\w+ xas_\w+ xa_\w+
+    _*rb_\w+_(augmented|color|cached) xas_\w+
     skb_(panic|over_panic|under_panic|put|push|pull|trim|tailroom|headroom)\w* _*skb_(put|push|pull|trim)\w*
     iput(_final)? find_lock_entries find_get_(entries|pages\w*) (pagevec|filemap)_lookup\w*
     truncate_inode_(pages|folios)_range truncate_pagecache\w* unregister_net(dev|device)\w*
     rollback_registered\w* usb_(start_wait_urb|(bulk|control|interrupt)_msg\w*|hcd_submit_urb)
     usb_(kill|poison|unlink)_(anchored_)?urbs? refcount_\w+ _*refcount_\w+ kref_\w+
     kobject_(add|put|get|cleanup|release|del|init|uevent)\w* _*kobject_\w+ kobj_\w+ k(set|type)_\w+ klist_\w+
-    get_device put_device _*ref_tracker_\w+ ref_tracker_\w+ _*(arch_)?(raw_)?atomic(64|_long)?_\w+
-    atomic(64|_long)?_\w+ arch_atomic\w* raw_atomic\w* cmpxchg\w* _*(test_and_)?(set|clear|change)_bit\w*
+    _*ref_tracker_\w+ ref_tracker_\w+ _*(arch_)?(raw_)?atomic(64|_long)?_\w+ atomic(64|_long)?_\w+
+    arch_atomic\w* raw_atomic\w* cmpxchg\w* _*(test_and_)?(set|clear|change)_bit\w*
     _*(arch_)?test_(and_)?\w*bit\w* (arch_)?(set|clear|change|test)_bit\w* _*(find|for_each)_\w*bit\w*
-    _?find_(first|next|last)_\w+
     _*bitmap_(set|clear|zero|copy|or|and|andnot|xor|complement|equal|weight|parse\w*|find\w*|fill|full|empty|subset|intersects)
     _*(read|write)_once\w* _*(READ|WRITE)_ONCE\w* _*(read|write)_once_size constant_test_bit variable_test_bit
     bit_\w+_lock _*raw_(read|write)[bwlq] raw_(read|write)[bwlq] (read|write)[bwlq] _*io(read|write)\d+\w*
     io(read|write)\d+\w* (logic_)?(in|out)[bwl] logic_(in|out)\w+ readl_relaxed mmio_\w*(read|write)
-    \w*list_(add|del|replace|move|splice)\w* \w*refcount\w* \w*kobject_\w*
+    \w*list_(add|del|replace|move|splice)\w* \w*refcount\w* \w*kobject_\w* _*xas_\w+
 """
 _TIMERS_WORK_RCU_SYSFS_PROC_FIRMWARE = r"""
     timer_(is_static_object|fixup_\w+) work_is_static_object (lock|debug)_timer_base lock_timer_base
     _*mod_timer\w* mod_timer\w* add_timer\w* _*internal_add_timer (try_to_)?del_timer\w*
     timer_(delete|shutdown|reduce)\w* _*timer_delete\w* _*try_to_del_timer_sync
-    hrtimer_(start|cancel|try_to_cancel|init|forward|active)\w* _*hrtimer_\w+
     debug_(timer|hrtimer|work|rcu_head|percpu_counter)_\w+ cancel_(delayed_)?work\w* _*cancel_work\w*
     _*cancel_delayed_work\w* (mod_)?queue_(delayed_)?work\w* _*queue_(delayed_)?work\w* mod_delayed_work\w*
     schedule_(delayed_)?work\w* flush_(delayed_)?work(queue)?\w* start_flush_work insert_work destroy_workqueue
     drain_workqueue kthread_\w*insert_work\w* kthread_(queue|flush|destroy|cancel|mod|stop)\w*
-    cleanup_srcu_struct\w* init_srcu_struct\w* sysfs_\w+ internal_create_group\w* _*device_(add|del|release)\w*
+    cleanup_srcu_struct\w* init_srcu_struct\w* internal_create_group\w* _*device_(add|del|release)\w*
     dpm_sysfs_\w+ get_device_parent bus_(add|remove)_device devm_device_release driver_(un)?register
     bus_(add|remove)_driver device_for_each_child\w* cdev_device_\w+ kill_device tty_unregister_device
     i2c_del_adapter _*unregister_client hwrng_unregister misc_deregister cleanup_glue_dir
@@ -150,7 +147,8 @@ _TIMERS_WORK_RCU_SYSFS_PROC_FIRMWARE = r"""
     trace_event_\w+ trace_raw_\w+ trace_(event|raw|call|print|define)\w* _*traceiter_\w+ _*bpf_trace_run\w*
     mcount\w* ftrace_(likely_update|(regs_)?caller|stub|call|graph_caller|ops_\w+_func) return_to_handler
     drop_nlink clear_nlink inc_nlink mark_buffer_dirty \w*queue_(delayed_)?work\w* try_to_grab_pending
-    dummy_urb_enqueue __wake_up(_sync_key|_locked)? finish_wait
+    dummy_urb_enqueue __wake_up(_sync_key|_locked)? finish_wait sysfs_(remove|delete|unmerge|kf)\w*
+    __hrtimer_run_queues hrtimer_interrupt
 """
 
 _PLUMBING = any_of(
