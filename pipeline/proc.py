@@ -244,6 +244,7 @@ def stream(
         argv, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=pass_fds, on_death=on_death
     ) as child:
         for line in lines(child):
+            heed()
             if log is not None:
                 _write(log, line.encode() + b"\n")
             on_line(line)
@@ -259,6 +260,10 @@ def _write(log: IO[bytes], data: bytes) -> None:
         raise InfraError(message, where=str(getattr(log, "name", ""))) from error
 
 
+_interrupted = threading.Event()
+"""Set from an interrupt until the block of `interrupts` has ended."""
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that they unwind every ``with`` like Ctrl-C does."""
@@ -267,11 +272,25 @@ def interrupts() -> Iterator[None]:
         return
 
     def raiser(_number: int, _frame: object) -> None:
+        _interrupted.set()
         raise KeyboardInterrupt
 
-    old = {n: signal.signal(n, raiser) for n in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        numbers.append(signal.SIGINT)
+    old = {n: signal.signal(n, raiser) for n in numbers}
     try:
         yield
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+        _interrupted.clear()
+
+
+def heed() -> None:
+    """Raise KeyboardInterrupt if there was an interrupt that nobody felt; for loops that can go on for long.
+
+    Python drops what a signal handler raises while a finalizer or a callback of the garbage collector runs.
+    """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt

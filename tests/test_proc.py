@@ -240,3 +240,38 @@ def test_interrupts_are_put_back() -> None:
     with pytest.raises(KeyboardInterrupt), proc.interrupts():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Finalized:
+    """Is interrupted while it goes away, which is where Python drops exceptions."""
+
+    def __del__(self) -> None:
+        """Deliver a signal here."""
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupt_that_was_dropped_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes up again in the next long loop, and not after the block."""
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
+    proc.heed()
+    with proc.interrupts():
+        proc.heed()
+        Finalized()
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            proc.heed()
+        with pytest.raises(KeyboardInterrupt):
+            proc.stream(("echo", "line"), lambda _line: None)
+    proc.heed()
+
+
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    """A shell that starts kpv in the background has its Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with proc.interrupts():
+            signal.raise_signal(signal.SIGINT)
+            proc.heed()
+    finally:
+        signal.signal(signal.SIGINT, before)

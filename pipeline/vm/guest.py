@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline import proc
 from pipeline.declare import Detector, Program
 from pipeline.findings import Finding, Kind, Scanner
 from pipeline.progress import Progress
@@ -97,6 +98,7 @@ class Guest:
 
     def _pump(self) -> Message | None:
         """Hear all three wires once; raise GoneError when the guest has ended."""
+        proc.heed()
         if self.gone is not None:
             raise self.gone
         message = self._agent.receive(TURN)
@@ -143,6 +145,7 @@ class Guest:
         """Hear the console until it has been silent for `silence` seconds, for `most` at the longest."""
         began = last = time.monotonic()
         while (now := time.monotonic()) - last < silence and now - began < most:
+            proc.heed()
             if self._listen():
                 last = time.monotonic()
             else:
