@@ -7,23 +7,21 @@ from pipeline.findings.types import Frame
 
 # Sources that every subsystem goes through: blamed only when there is no other.
 _SHARED = r"""
-    include/.* lib/.*
+    .*\.h .*\.S lib/.* virt/lib/.*
     mm/(k[acmf]|slab|slub|slob|util|vmalloc|page_alloc|memory|usercopy|percpu|mempool|maccess|dmapool|truncate|page_owner).*
-    mm/(debug|filemap|sparse).*
-    kernel/(rcu|locking|sched|printk|panic|workqueue|softirq|smp|kthread|entry|exit|fork|kcov|irq|signal).*
+    mm/(debug|filemap|folio-compat)\..*
+    kernel/(rcu|locking|sched|printk|entry|irq)/.*
+    kernel/(panic|workqueue|softirq|smp|kthread|kcov|stop_machine|hung_task|watchdog|stacktrace)\..*
     kernel/time/(timer|hrtimer|tick|clock|sched_clock).*
-    kernel/(stop_machine|hung_task|watchdog|kcsan|stacktrace).*
     arch/[^/]+/(include|lib|entry|mm/(fault|physaddr|extable)).*
-    arch/[^/]+/kernel/(traps|stacktrace|unwind|dumpstack|apic|nmi|process|entry|irq|vmlinux|head|syscall|debug-monitors).*
-    net/core/(sock|skbuff|datagram|stream|dev|net_namespace)\..* net/socket.* net/netlink/.*
-    fs/(read_write|ioctl|open|namei|namespace|super|inode|file|file_table|splice|seq_file|buffer)\..*
-    fs/(sysfs|kernfs)/.* fs/proc/(generic|inode)\..*
-    drivers/(base|usb/core|clocksource|irqchip)/.* security/security.*
+    arch/[^/]+/kernel/(traps|stacktrace|unwind|dumpstack|apic|nmi|process|entry|irq|head|syscall|debug-monitors).*
+    net/core/(sock|skbuff|dev)\..* fs/(inode|buffer)\..* fs/(sysfs|kernfs)/.* fs/proc/generic\..*
+    drivers/(base|clocksource|irqchip)/.* drivers/usb/core/(urb|message|hcd|driver)\..*
 """
 # Not even then: these only hand on, print or check.
 _NEVER = r"""
-    include/.* lib/.* mm/(k[acmf]|slab|slub).* .*\.S
-    kernel/(locking|rcu|printk|panic|entry|time).* arch/[^/]+/(include|lib|entry).*
+    .*\.h .*\.S lib/.* mm/(k[acmf]|slab|slub).* kernel/(locking|rcu|printk|panic|entry|time).*
+    arch/[^/]+/(include|lib|entry).*
 """
 _FILTERS = (any_of(_SHARED), any_of(_NEVER))
 
