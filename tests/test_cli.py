@@ -487,3 +487,30 @@ def test_an_interrupt(
     done = kpv(*plain(fakelinux, slow))
     assert done.returncode == 0, done.stdout + done.stderr
     assert kpv.entries() == kpv.whole()
+
+
+# --- the steps alone --------------------------------------------------------------------------------------------
+
+
+def test_build_prints_where_the_kernel_is(kpv: Kpv, fakelinux: Path, series: Path) -> None:
+    """The folder of the image and nothing else on standard output; with --quiet, nothing at all beside it."""
+    words = ("build", "--kernel", fakelinux, "--series", series, "--profile", "plain", "--jobs", "1")
+    done = kpv("--quiet", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = Path(done.stdout.removesuffix("\n"))
+    assert (folder / "bzImage").stat().st_size > 0
+    assert "cut 2" in kpv.refuses(*words, "--cut", "2")
+
+
+def test_boot_prints_what_the_program_said(kpv: Kpv, fakelinux: Path, tmp_path: Path) -> None:
+    """KTAP, and the reports of the one kernel there is: exit 1 when there are some."""
+    words = plain(fakelinux, tmp_path / "s.mbox")[1:]
+    (tmp_path / "s.mbox").write_bytes(behaving(fakelinux, "late"))
+    done = kpv("boot", *words)
+    assert done.returncode == 1, done.stderr
+    assert "ok 1 part 1" in done.stdout
+    assert "KASAN: slab-use-after-free Read in mem_cgroup_iter" in done.stdout
+    (tmp_path / "s.mbox").write_bytes(change(fakelinux, "\n/* x */\n", "mm: x"))
+    done = kpv("boot", *words)
+    assert done.returncode == 0, done.stderr
+    assert "KASAN" not in done.stdout

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline import declare, proc
 from pipeline.declare import Detector, Profile, Program
@@ -34,6 +36,7 @@ from pipeline.vm.log import Log, texts
 from pipeline.vm.pace import EVERY, SLOWEST, Pace
 from pipeline.vm.qemu import LOG_MOST, Qemu, Wires
 from pipeline.vm.session import Session, Setting, session
+from pipeline.vm.watch import Watch
 
 HERE = Path(__file__).parent
 PROGRAM = Program("memcg_churn", "memcg_churn.c", "churn", budget=1, threads=1, needs=())
@@ -171,6 +174,20 @@ def test_a_report_behind_the_programs_back(guest: Callable[..., Session]) -> Non
     ]
     assert run.kmemleak is not None
     assert run.kmemleak.count == 0
+
+
+def test_a_report_between_two_programs(guest: Callable[..., Session]) -> None:
+    """The program that ran last has all of it, and the next one is not run in this guest."""
+    late = [
+        ["agent", "read /proc/lockdep_stats 0  debug_locks:  1"],
+        ["kasan", 12],
+        ["sleep", 0.1],
+        ["rest_of_kasan", 12],
+    ]
+    run = only(guest(trials=2, **{"read:/proc/lockdep_stats": late}))
+    assert (run.number, run.ended) == (1, Ended.DONE)
+    (finding,) = scan("\n".join(run.console).encode())
+    assert not finding.corrupted
 
 
 def test_a_panic(guest: Callable[..., Session]) -> None:
@@ -341,6 +358,20 @@ def test_messages_with_fields_missing(guest: Callable[..., Session], words: str)
     line = "{nonce} " + words.encode().decode("latin-1") + "\n"
     run = only(guest(run=[["begin"], ["raw", "agent", line], ["tick", 8], ["ktap", 1], ["done"]]))
     assert (run.ended, run.cycles) == (Ended.DONE, 8)
+
+
+@given(st.lists(st.binary(max_size=40)))
+def test_no_bytes_upset_the_host(lines: list[bytes]) -> None:
+    """Whatever follows the nonce is a message or noise, and a trial takes any message."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        agent, watch = Agent(ours, "abc"), Watch("t1", "p", 0.0)
+        theirs.sendall(b"".join(b"abc " + line + b"\nabc tick t1 " + line + b"\n" for line in lines))
+        theirs.close()
+        while not agent.gone:
+            if (message := agent.receive(1.0)) is not None:
+                watch.take(message, 1.0)
+        watch.outcome(1.0)
 
 
 def test_an_end_without_a_status_is_none(guest: Callable[..., Session]) -> None:
@@ -594,7 +625,7 @@ def test_typing_to_a_guest_that_does_not_read(fakeqemu: Callable[..., None], tmp
     ready = setting(tmp_path)
 
     def argv(w: Wires) -> tuple[str, ...]:
-        return ready.argv(("a=b",), f"socket,fd={w.console}", f"socket,fd={w.agent}", f"socket,fd={w.qmp}")
+        return ready.argv(("a=b",), w.console, f"socket,fd={w.agent}", f"socket,fd={w.qmp}")
 
     with Qemu(argv, tmp_path / "boot") as qemu:
         qemu.type_console(b"x" * 5_000_000)

@@ -200,6 +200,12 @@ class Guest:
         while not self.new_report() and self._scanner.pending:
             self._pump()
 
+    def troubled(self) -> bool:
+        """Whether something came up since the last program ended; a report that has begun is heard out."""
+        with contextlib.suppress(GoneError):
+            self._settle()
+        return self.gone is not None or self.new_report()
+
     def wait_ready(self, progress: Progress) -> Message:
         """Wait until the agent is ready; raise GoneError when that cannot be any more."""
         began = self._pace.now()

@@ -41,7 +41,7 @@ def boots(accel: Accel, kernel: Path, folder: Path, seconds: float) -> str:
             initrd=str(initrd),
             cmdline=("console=ttyS0", "earlyprintk=ttyS0"),
             accel=accel,
-            console=f"socket,fd={wires.console}",
+            console=wires.console,
             agent=f"socket,fd={wires.agent}",
             qmp=f"socket,fd={wires.qmp}",
         )

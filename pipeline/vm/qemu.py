@@ -1,11 +1,16 @@
 """One QEMU process and its three wires: console (ttyS0), agent (ttyS1), QMP.
 
-The wires are socket pairs whose far ends QEMU inherits: no path on disk, nothing for others to connect
-to, nothing left behind.  What the console says is kept in a file as it arrives.
+QMP and the agent are socket pairs whose far ends QEMU inherits: no path on disk, nothing for others to
+connect to, nothing left behind.  The console is a pair of FIFOs, gone from the disk as soon as QEMU has
+opened them: printk waits ten milliseconds for a UART (8250_port.c, wait_for_lsr) and then overwrites what
+it could not send, and a socket is full after some 280 writes of one byte, which is how QEMU writes.  A pipe
+holds PIPE bytes of them, enough for a host that is busy elsewhere.  What it says is kept in console.log.
 """
 
 import contextlib
 import enum
+import fcntl
+import os
 import select
 import shutil
 import signal
@@ -19,6 +24,7 @@ from typing import IO, Any, Self
 
 from pipeline import proc
 from pipeline.errors import InfraError, UserError
+from pipeline.machine import quoted
 from pipeline.vm.monitor import GONE, Monitor
 from pipeline.vm.pace import Pace
 
@@ -26,6 +32,8 @@ PROGRAM = "qemu-system-x86_64"
 CHUNK = 1 << 16
 TAKE = 1 << 20
 """Bytes of console taken at once: a guest that prints faster than we read must not keep us reading."""
+PIPE = 1 << 20
+"""Bytes that a console may be ahead of us: what Linux lets anybody ask for (fs/pipe.c, pipe_max_size)."""
 LOG_MOST = 256 << 20
 """Bytes of console.log; a guest that prints without end must not fill the disk."""
 CONNECT_SECONDS = 30.0
@@ -52,9 +60,9 @@ _SHUTDOWN = {"guest-reset": Power.RESET, "guest-shutdown": Power.OFF, "guest-pan
 
 @dataclass(frozen=True, slots=True)
 class Wires:
-    """The descriptors that QEMU inherits, one a wire."""
+    """The console as a chardev backend, and the descriptors that QEMU inherits for the other two."""
 
-    console: int
+    console: str
     agent: int
     qmp: int
 
@@ -83,23 +91,20 @@ class Qemu:
             message = f"cannot write here: {error.strerror}"
             raise UserError(message, where=str(folder), todo="name another folder with --out") from error
         self._kept = 0
-        pairs = [socket.socketpair() for _ in range(3)]
+        self._typed, self._printed = self._fifos()
+        pairs = [socket.socketpair() for _ in range(2)]
         theirs = [pair[1] for pair in pairs]
-        self._console, self.agent, self._qmp_wire = (pair[0] for pair in pairs)
-        self._console.settimeout(0)
+        self.agent, self._qmp_wire = (pair[0] for pair in pairs)
         self._power = Power.RUNNING
         self._monitor: Monitor | None = None
         try:
-            wires = Wires(*(end.fileno() for end in theirs))
+            wires = Wires(f"pipe,path={quoted(str(self._fifo))}", *(end.fileno() for end in theirs))
             self.argv = tuple(argv_of(wires))
             with (folder / "qemu.log").open("wb") as errors:
-                self._child = proc.start(
-                    self.argv, stdout=errors, stderr=errors, pass_fds=(wires.console, wires.agent, wires.qmp)
-                )
+                self._child = proc.start(self.argv, stdout=errors, stderr=errors, pass_fds=(wires.agent, wires.qmp))
         except BaseException:
             self._log.close()
-            for end in (self._console, self.agent, self._qmp_wire):
-                end.close()
+            self._close_wires()
             raise
         finally:
             for end in theirs:
@@ -116,6 +121,34 @@ class Qemu:
             ended = self._child.wait(proc.Deadline.after(1.0)) is not None
             why = self.obituary if ended else f"it does not answer on QMP ({str(error) or f'after {seconds:g} s'})"
             raise InfraError(f"QEMU does not start: {why}", detail=" ".join(self.argv)) from error
+        self._unlink_fifos()
+
+    @property
+    def _fifo(self) -> Path:
+        """What QEMU's pipe backend adds .in and .out to."""
+        return self.folder / "tty"
+
+    def _fifos(self) -> tuple[int, int]:
+        """Make the console's FIFOs; return our ends, to type into and to read from."""
+        self._unlink_fifos()
+        for suffix in (".in", ".out"):
+            os.mkfifo(self._fifo.with_suffix(suffix), 0o600)
+        typed = os.open(self._fifo.with_suffix(".in"), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        printed = os.open(self._fifo.with_suffix(".out"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with contextlib.suppress(PermissionError):  # a host that allows less: then the default holds less
+            fcntl.fcntl(printed, fcntl.F_SETPIPE_SZ, PIPE)
+        return typed, printed
+
+    def _unlink_fifos(self) -> None:
+        for suffix in (".in", ".out"):
+            self._fifo.with_suffix(suffix).unlink(missing_ok=True)
+
+    def _close_wires(self) -> None:
+        self._unlink_fifos()
+        for end in (self._typed, self._printed):
+            os.close(end)
+        for wire in (self.agent, self._qmp_wire):
+            wire.close()
 
     @property
     def pid(self) -> int:
@@ -146,8 +179,8 @@ class Qemu:
         """
         parts = []
         size = 0
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            while size < TAKE and (part := self._console.recv(CHUNK)):
+        with contextlib.suppress(BlockingIOError):
+            while size < TAKE and (part := os.read(self._printed, CHUNK)):
                 parts.append(part)
                 size += len(part)
         data = b"".join(parts)
@@ -172,12 +205,11 @@ class Qemu:
     def type_console(self, data: bytes) -> None:
         """Type on the guest's console; what a guest does not take within a second is dropped."""
         deadline = proc.Deadline.after(1.0)
-        with contextlib.suppress(ConnectionError):
-            while data and not deadline.expired:
-                with contextlib.suppress(BlockingIOError):
-                    data = data[self._console.send(data) :]
-                if data:
-                    select.select([], [self._console], [], deadline.left)
+        while data and not deadline.expired:
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(self._typed, data) :]
+            if data:
+                select.select([], [self._typed], [], deadline.left)
 
     def command(self, name: str, **arguments: object) -> Any:
         """Run a QMP command; None when QEMU cannot answer any more."""
@@ -225,8 +257,7 @@ class Qemu:
                 pass
         if self._monitor is not None:
             self._monitor.close()
-        for end in (self._console, self.agent, self._qmp_wire):
-            end.close()
+        self._close_wires()
         with contextlib.suppress(OSError):
             self._log.close()
 

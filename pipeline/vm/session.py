@@ -82,7 +82,7 @@ def open_guest(
     cmdline = setting.cmdline(nonce)
 
     def argv(wires: Wires) -> tuple[str, ...]:
-        return setting.argv(cmdline, f"socket,fd={wires.console}", f"socket,fd={wires.agent}", f"socket,fd={wires.qmp}")
+        return setting.argv(cmdline, wires.console, f"socket,fd={wires.agent}", f"socket,fd={wires.qmp}")
 
     qemu = Qemu(argv, folder)
     try:
@@ -129,7 +129,7 @@ def session(
             run = replace(run, proofs=_prove(guest, run, setting.profile.detectors))
             progress.end(_outcome(run))
             # What came up behind a program's back is its report, and the next one gets a guest without it.
-            last = run.ended is not Ended.DONE or trial is trials[-1] or guest.gone is not None or guest.new_report()
+            last = run.ended is not Ended.DONE or trial is trials[-1] or guest.troubled()
             if last:
                 run = _finish(guest, run, setting.profile.detectors, progress)
             run = replace(run, console=texts(guest.console(first)), first_line=first)
