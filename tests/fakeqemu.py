@@ -1,6 +1,6 @@
 """A QEMU that has no guest: it takes the arguments of pipeline/machine.py and plays a boot.
 
-Installed as ``qemu-system-x86_64`` on PATH.  The three inherited sockets are served as QEMU and
+Installed as ``qemu-system-x86_64`` on PATH.  The console's FIFOs and the two inherited sockets are served as QEMU and
 guest_tests/agent.c serve them: the console (ttyS0), the agent's protocol (ttyS1), QMP.
 
 What it plays is said by the JSON file that FAKEQEMU names: ``{moment: [action, ...]}``.  Where that
@@ -159,7 +159,11 @@ class Machine:
         for word in argv:
             if match := re.match(r"socket,fd=(\d+),id=(\w+)$", word):
                 self.wires[match[2]] = socket.socket(fileno=int(match[1]))
-        missing = {"console", "agent", "qmp"} - set(self.wires)
+            if match := re.match(r"pipe,path=(.*),id=console$", word):
+                path = match[1].replace(",,", ",")
+                self.typed = os.open(f"{path}.in", os.O_RDWR)
+                self.printed = os.open(f"{path}.out", os.O_RDWR)
+        missing = {"agent", "qmp"} - set(self.wires) | ({"console"} if self.printed < 0 else set())
         if missing:
             sys.exit(f"fakeqemu: no chardev {', '.join(sorted(missing))}")
         cmdline = argv[argv.index("-append") + 1]
@@ -181,10 +185,16 @@ class Machine:
 
     # --- wires
 
+    typed = printed = -1
+    """The console's FIFOs."""
+
     def send(self, wire: str, data: bytes) -> None:
         """Send all of `data`; whoever does not listen any more does not stop us, as with QEMU."""
         with contextlib.suppress(OSError):
-            self.wires[wire].sendall(data)
+            if wire != "console":
+                self.wires[wire].sendall(data)
+            while wire == "console" and data:
+                data = data[os.write(self.printed, data) :]
 
     def printk(self, text: str) -> None:
         """Print lines as the kernel does, stamped."""
@@ -409,7 +419,7 @@ class Machine:
 
     def serve_console(self) -> None:
         """Take what is typed: a key after a break is a sysrq."""
-        while data := self.receive("console"):
+        while data := os.read(self.typed, 65536):
             for key in data.decode("latin-1"):
                 if self.sysrq:
                     self.sysrq = False

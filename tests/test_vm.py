@@ -178,12 +178,8 @@ def test_a_report_behind_the_programs_back(guest: Callable[..., Session]) -> Non
 
 def test_a_report_between_two_programs(guest: Callable[..., Session]) -> None:
     """The program that ran last has all of it, and the next one is not run in this guest."""
-    late = [
-        ["agent", "read /proc/lockdep_stats 0  debug_locks:  1"],
-        ["kasan", 12],
-        ["sleep", 0.1],
-        ["rest_of_kasan", 12],
-    ]
+    answer = ["agent", "read /proc/lockdep_stats 0  debug_locks:  1"]
+    late = [["kasan", 12], answer, ["sleep", 0.1], ["rest_of_kasan", 12]]
     run = only(guest(trials=2, **{"read:/proc/lockdep_stats": late}))
     assert (run.number, run.ended) == (1, Ended.DONE)
     (finding,) = scan("\n".join(run.console).encode())

@@ -86,12 +86,12 @@ class Qemu:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._typed, self._printed = self._fifos()
             self._log: IO[bytes] = (folder / "console.log").open("wb")
         except OSError as error:
             message = f"cannot write here: {error.strerror}"
             raise UserError(message, where=str(folder), todo="name another folder with --out") from error
         self._kept = 0
-        self._typed, self._printed = self._fifos()
         pairs = [socket.socketpair() for _ in range(2)]
         theirs = [pair[1] for pair in pairs]
         self.agent, self._qmp_wire = (pair[0] for pair in pairs)
