@@ -26,13 +26,15 @@ _LEAD_LIMIT = 100
 class Line:
     """A line of the console without its prefix.
 
-    ``caller`` is the tag of CONFIG_PRINTK_CALLER (``T123``: task 123, ``C1``: interrupt on CPU 1).
+    ``caller`` is the tag of CONFIG_PRINTK_CALLER (``T123``: task 123, ``C1``: interrupt on CPU 1). ``lead`` is
+    what stood before the prefix: a prompt, or a line that another one cut short.
     """
 
     number: int
     message: str
     caller: str | None
     stamped: bool
+    lead: str = ""
 
 
 def clean(raw: bytes) -> str:
@@ -53,4 +55,5 @@ def parse(raw: bytes, number: int) -> Line:
     if stamp is None:
         return Line(number, _LEVEL.sub("", text, count=1) if text.startswith("<") else text, None, stamped=False)
     caller = stamp["caller"]
-    return Line(number, text[stamp.end() :], caller.strip("[ ]") if caller else None, stamped=True)
+    tag = caller.strip("[ ]") if caller else None
+    return Line(number, text[stamp.end() :], tag, stamped=True, lead=text[: stamp.start()])

@@ -129,6 +129,9 @@ class Scanner:
 
     def _line(self, line: Line, *, hit: bool) -> None:
         self._expire(line.number)
+        if hit and line.lead and not openers(line.message) and openers(line.lead):
+            # Another line cut the first line of a report short: that is what counts.
+            line = replace(line, message=f"{line.lead} {line.message}", stamped=False)
         rules = self._begins(line) if hit else ()
         self._uptime.read(line)
         if rules:
