@@ -234,6 +234,10 @@ static void mark(const char *format, ...)
 	va_start(list, format);
 	n += vsnprintf(text + n, sizeof(text) - n, format, list);
 	va_end(list);
+	if (n > (int)sizeof(text) - 1)
+		n = sizeof(text) - 1;
+	/* Without its newline a record is held back until the next one (kernel/printk/printk.c, vprintk_store). */
+	text[n++] = '\n';
 	if (kmsg < 0 || write(kmsg, text, n) < 0)
 		complain("no mark on the console: %s", strerror(errno));
 }
