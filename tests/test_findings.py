@@ -215,6 +215,7 @@ def test_names_of_a_function(function: str, known: tuple[str, ...]) -> None:
         (" list_lru_add+0x5d/0x2a0", "list_lru_add", True, Role.CALL),
         (" ? list_lru_add.isra.0+0x5d/0x2a0 [foo]", "list_lru_add.isra.0", False, Role.CALL),
         (" [<ffffffff81d0010d>] dump_stack+0xc1/0x124", "dump_stack", True, Role.CALL),
+        (" <EOI>  [<ffffffff81d0010d>] ? list_lru_add+0xc1/0x124", "list_lru_add", False, Role.CALL),
         ("RIP: 0010:list_lru_add+0x5d/0x2a0", "list_lru_add", True, Role.REGS),
         (
             "RIP: 0010:[<ffffffff8213c531>]  [<ffffffff8213c531>] list_lru_add+0x5d/0x2a0",

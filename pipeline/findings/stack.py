@@ -14,6 +14,8 @@ _FUNCTION = rf"(?P<function>{_NAME}){_OFFSET}"
 _MODULE = r"(?: \[(?!inline)(?P<module>[\w-]+)(?: [0-9a-f]{16,40})?\])?"
 _SOURCE = r"(?P<file>[\w./+-]{1,200}\.(?:[chS]|rs|inc)):(?P<line>\d{1,7})"
 _DOUBT = r"(?P<doubt>\? +)?"
+# Another of the CPU's stacks begins: on a line of its own since 4.10, before the frame until then.
+_SWITCH = r"(?:<+(?:IRQ|EOI|NMI|EOE|UNK|TASK|#DF|#DB)>+ +)?"
 
 
 def _frames(pattern: str) -> re.Pattern[str]:
@@ -24,7 +26,7 @@ def _frames(pattern: str) -> re.Pattern[str]:
 
 # arch/x86/kernel/dumpstack.c:printk_stack_address, arch/arm64/kernel/stacktrace.c:dump_backtrace_entry,
 # kernel/stacktrace.c:stack_trace_print.
-_PLAIN = _frames(rf"(?:{_PC} *){{0,2}}{_DOUBT}{_FUNCTION}{_MODULE}(?: {_SOURCE})?(?: |\(|\)|$)")
+_PLAIN = _frames(rf"{_SWITCH}(?:{_PC} *){{0,2}}{_DOUBT}{_FUNCTION}{_MODULE}(?: {_SOURCE})?(?: |\(|\)|$)")
 # What a symboliser adds for a call that was inlined: no offset, but file and line.
 _INLINED = _frames(rf"(?:\[< *inline *>\] +|{_PC} +)?{_DOUBT}(?P<function>{_NAME}) {_SOURCE}(?: \[inline\])?\s*$")
 # 32-bit ARM, arch/arm/kernel/traps.c:dump_backtrace_entry: callee and caller in one line.
