@@ -86,8 +86,8 @@ class Qemu:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._typed, self._printed = self._fifos()
             self._log: IO[bytes] = (folder / "console.log").open("wb")
+            self._typed, self._printed = self._fifos()
         except OSError as error:
             message = f"cannot write here: {error.strerror}"
             raise UserError(message, where=str(folder), todo="name another folder with --out") from error
