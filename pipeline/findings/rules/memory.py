@@ -267,6 +267,9 @@ _SANITIZERS = (
     ),
 )
 
+# On x86 a stack says where it ends (arch/x86/kernel/dumpstack.c:show_trace_log_lvl), and here nothing follows.
+_STACK_LAST = rx(r"^ *</TASK>")
+
 _ALLOCATORS = (
     Rule(
         name="kmemleak",
@@ -328,6 +331,7 @@ _ALLOCATORS = (
         pattern=rx(r"BUG: Bad page state in"),
         title="BUG: Bad page state in {frame}",
         kind=Kind.UNKNOWN,
+        ends=_STACK_LAST,
     ),
     Rule(
         name="bad-page-map",
@@ -336,6 +340,7 @@ _ALLOCATORS = (
         pattern=rx(r"BUG: Bad page map in"),
         title="BUG: Bad page map in {frame}",
         kind=Kind.UNKNOWN,
+        ends=_STACK_LAST,
     ),
     Rule(
         name="bad-page-cache",
@@ -344,6 +349,7 @@ _ALLOCATORS = (
         pattern=rx(r"BUG: Bad page cache"),
         title="BUG: Bad page cache in {frame}",
         kind=Kind.UNKNOWN,
+        ends=_STACK_LAST,
     ),
     Rule(
         name="bad-rss-counter",
