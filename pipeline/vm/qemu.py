@@ -157,11 +157,13 @@ class Qemu:
 
     @property
     def last_words(self) -> str:
-        """The last thing QEMU itself printed, empty when nothing."""
+        """The last error QEMU itself printed, else its last line; empty when it said nothing."""
         with contextlib.suppress(OSError), (self.folder / "qemu.log").open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - CHUNK))
-            lines = file.read().decode("utf-8", "replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            text = file.read().decode("utf-8", "replace")
+            lines = [line.strip().removeprefix(f"{PROGRAM}: ") for line in text.split("\n") if line.strip()]
+            # An assertion that fails after an error says less than the error.
+            return next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
         return ""
 
     @property
