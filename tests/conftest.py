@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,22 @@ def fakelinux(tmp_path: Path) -> Path:
     git(repo, "add", "-A")
     git(repo, "commit", "-q", "-m", "Toy kernel")
     return repo
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def soon(what: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Wait until something holds, `seconds` at the longest; return whether it does."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not what():
+        time.sleep(0.01)
+    return what()
 
 
 def processes_with(setting: str) -> list[int]:

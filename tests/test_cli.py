@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import git, processes_with
+from conftest import git, processes_with, soon
 
 from pipeline import catalog, guest
 from pipeline.progress import Silent
@@ -432,14 +432,6 @@ def test_nothing_to_do(kpv: Kpv) -> None:
 
 
 # --- interrupts -----------------------------------------------------------------------------------------------
-
-
-def soon(what: Callable[[], bool], seconds: float = 30.0) -> bool:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not what():
-        time.sleep(0.02)
-    return what()
 
 
 def said(path: Path, text: str) -> bool:

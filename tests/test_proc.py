@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import running, soon
 
 from pipeline import proc
 from pipeline.errors import InfraError
@@ -18,22 +19,6 @@ from pipeline.proc import Deadline
 HOUSE = Path(__file__).parent.parent
 STUBBORN = "trap '' TERM; echo started; while :; do sleep 0.05; done"
 """A shell that does not go when it is asked to."""
-
-
-def running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def soon(what: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and not what():
-        time.sleep(0.01)
-    return what()
 
 
 @contextlib.contextmanager
