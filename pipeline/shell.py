@@ -11,7 +11,7 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import guest, kernel, tree
+from pipeline import guest, kernel, proc, tree
 from pipeline.errors import InfraError
 from pipeline.progress import Progress, Silent
 from pipeline.store import Store
@@ -83,6 +83,7 @@ def _connect(setting: Setting, folder: Path) -> int:
         with raw_terminal():
             watched = [sys.stdin.fileno()]
             while qemu.power() is Power.RUNNING:
+                proc.heed()
                 if select.select(watched, [], [], 0.05)[0]:
                     keys = os.read(sys.stdin.fileno(), 1024)
                     if LEAVE in keys:
