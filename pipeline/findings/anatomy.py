@@ -36,8 +36,9 @@ _PART = begins(
 _BORDER = begins(r"={30,}$")
 # The last line: that, or kernel/panic.c:print_oops_end_marker and panic.
 _END = begins(r"---\[ end (?:trace|Kernel panic)", r"={30,}$", r"Rebooting in \d+ seconds")
-# After these the kernel says nothing more, in whatever task.
-_LAST = begins(r"---\[ end Kernel panic", r"Rebooting in \d+ seconds")
+# After these nothing belongs to a report any more, in whatever task: the kernel is at its end, or somebody has
+# asked it for stacks (drivers/tty/sysrq.c).
+_LAST = begins(r"---\[ end Kernel panic", r"Rebooting in \d+ seconds", "sysrq: Show ")
 
 
 def is_part(message: str) -> bool:
@@ -56,5 +57,5 @@ def is_border(message: str) -> bool:
 
 
 def is_last(message: str) -> bool:
-    """Return whether the kernel has come to its end with this line."""
+    """Return whether no open report goes on after this line."""
     return _LAST.match(message) is not None

@@ -21,6 +21,10 @@ _WAITING = rx(
 _PLACES = any_of(r"_*synchronize_s?rcu\w* rtnl_lock lock_sock_nested")
 
 
+# A CPU without work is not the one that stalls.
+_IDLE = "do_idle"
+
+
 def frames_of(rule: Rule, stacks: Sequence[Stack], *more: Role) -> Iterator[Frame]:
     """Give the frames of the stacks that a rule blames, one role after the other."""
     for role in (*rule.roles, *more):
@@ -84,11 +88,12 @@ def _stall(_: Rule, stacks: Sequence[Stack]) -> str | None:
             continue
         names = _names(stack)
         start = dispatch.after_tick(names)
-        if start is not None:
-            return dispatch.loop(names[start:])
+        if start is not None and (found := dispatch.loop(names[start:])) != _IDLE:
+            return found
         # The other CPU, stopped by an NMI: its registers come first.
         if standing is None and stack.frames[0].role is Role.REGS:
             standing = dispatch.loop(names)
+            standing = None if standing == _IDLE else standing
     return standing
 
 

@@ -33,7 +33,7 @@ _NETWORK = r"""
 _FILES = r"""
     vfs_(ioctl|read|write|readv|writev|fsync\w*|iter_\w+) _*vfs_(read|write) do_vfs_ioctl file_ioctl \w*compat_\w*ioctl
     compat_blkdev_ioctl blkdev_ioctl block_ioctl do_(iter_\w+|readv\w*|writev|loop_readv_writev)
-    new_sync_(read|write) call_(read|write)_iter
+    new_sync_(read|write) call_(read|write)_iter full_proxy_\w+
 """
 _MEMORY = r"""
     call_mmap _*mmap_region do_fault\w* _*do_fault _*do_page_fault do_user_addr_fault _*handle_mm_fault

@@ -301,6 +301,7 @@ _ALLOCATORS = (
         title="BUG: {text}",
         kind=Kind.DOS,
         blame=Blame.NOBODY,
+        absorbs=rx(r"WARNING: .*\bmm/slub\.c:"),
     ),
     Rule(
         name="slub-track",

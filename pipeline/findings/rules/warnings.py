@@ -14,7 +14,7 @@ _AT = r"WARNING: (?:(?:CPU: \d+ PID: \d+ )?at )?"
 # Where a WARN says what kind of bug it is: the file that checks, and the words for the title.
 _SITES: tuple[tuple[str, str, str, Kind, re.Pattern[str] | None], ...] = (
     ("refcount", r"lib/refcount\.c", "WARNING: refcount bug in {frame}", Kind.REFCOUNT, None),
-    ("odebug", r"lib/debugobjects\.c", "WARNING: ODEBUG bug in {frame}", Kind.WARNING, rx(r"\w*timer\w*")),
+    ("odebug", r"lib/debugobjects\.c", "WARNING: ODEBUG bug in {frame}", Kind.WARNING, rx(r"\w*timer_\w*")),
     ("kobject", r"lib/kobject\.c", "WARNING: kobject bug in {frame}", Kind.WARNING, None),
     (
         "proc",
@@ -33,7 +33,7 @@ _SITES: tuple[tuple[str, str, str, Kind, re.Pattern[str] | None], ...] = (
     ("vmalloc", r"mm/vmalloc\.c:\d+ (?:at )?_*vmalloc", "WARNING: zero-size vmalloc in {frame}", Kind.WARNING, None),
     (
         "kmalloc",
-        r"mm/(?:\w+\.c:\d+ (?:at )?\w*malloc|slab_common\.c|util\.c)",
+        r"mm/(?:\w+\.c:\d+ (?:at )?\w*malloc|(?:slab_common|util)\.c:\d+ at 0x)",
         "WARNING: kmalloc bug in {frame}",
         Kind.WARNING,
         None,
