@@ -18,6 +18,8 @@ _LEVEL = re.compile(r"<\d{1,3}>")
 _STAMP = re.compile(
     r"\[ {0,6}\d{1,7}\.\d{6}\](?P<caller>\[ {0,6}[TC]\d{1,8}\])? ?(?: ?\[\d{1,3}:[^\]:]{1,16}: *\d{1,7}\] ?)?"
 )
+# With kmemleak=verbose this stands before each line of a report (mm/kmemleak.c:pr_fmt).
+_VERBOSE = "kmemleak: "
 # How far into a line the time stamp may begin, after a prompt or a remark of printk.
 _LEAD_LIMIT = 100
 
@@ -53,7 +55,9 @@ def parse(raw: bytes, number: int) -> Line:
     text = clean(raw)
     stamp = _STAMP.match(text) or (_STAMP.search(text, 0, _LEAD_LIMIT + 32) if "[" in text else None)
     if stamp is None:
-        return Line(number, _LEVEL.sub("", text, count=1) if text.startswith("<") else text, None, stamped=False)
+        message = _LEVEL.sub("", text, count=1) if text.startswith("<") else text
+        return Line(number, message.removeprefix(_VERBOSE), None, stamped=False)
     caller = stamp["caller"]
     tag = caller.strip("[ ]") if caller else None
-    return Line(number, text[stamp.end() :], tag, stamped=True, lead=text[: stamp.start()])
+    message = text[stamp.end() :].removeprefix(_VERBOSE)
+    return Line(number, message, tag, stamped=True, lead=text[: stamp.start()])

@@ -270,6 +270,9 @@ _SANITIZERS = (
 # On x86 a stack says where it ends (arch/x86/kernel/dumpstack.c:show_trace_log_lvl), and here nothing follows.
 _STACK_LAST = rx(r"^ *</TASK>")
 
+# A leak is named after who asked, not through which allocator.
+_ALLOCATES = rx(r"\w*alloc\w*|_*list_lru_\w+|sget_userns|_*build_skb\w*|_*radix_tree_\w+|id[ra]_\w+")
+
 _ALLOCATORS = (
     Rule(
         name="kmemleak",
@@ -279,7 +282,18 @@ _ALLOCATORS = (
         title="memory leak in {frame}",
         kind=Kind.LEAK,
         roles=(Role.ALLOC,),
-        skip=rx(r"\w*alloc\w*|_*list_lru_\w+|sget_userns|_*build_skb\w*|_*radix_tree_\w+|id[ra]_\w+"),
+        skip=_ALLOCATES,
+        absorbs=rx(r"^unreferenced object"),
+    ),
+    Rule(
+        name="kmemleak-verbose",
+        needle="unreferenced object 0x",
+        source="mm/kmemleak.c:print_unreferenced",
+        pattern=rx(r"^unreferenced object 0x[0-9a-f]+ \(size \d+\)"),
+        title="memory leak in {frame}",
+        kind=Kind.LEAK,
+        roles=(Role.ALLOC,),
+        skip=_ALLOCATES,
     ),
     Rule(
         name="slub-object-already-free",
