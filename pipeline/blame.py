@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pipeline.findings import Finding, Frame, Role
+from pipeline.findings.plumbing import base
 from pipeline.series import Patch, Series
 from pipeline.verdict import Blame
 
@@ -11,9 +12,23 @@ WEIGHT = (Role.CALL, Role.REGS, Role.OTHER, Role.FREE, Role.ALLOC, Role.LOCK, Ro
 
 
 def blamer(series: Series) -> Callable[[Finding], Blame | None]:
-    """Return what holds a finding against `series`; None from it says that no frame is near the series."""
+    """Return what holds a finding against `series`; None from it says that no frame is near the series.
+
+    A patch that changes a function on the stack is named outright; one that only changes the file of such
+    a function is a guess, and is called one.
+    """
 
     def blame(finding: Finding) -> Blame | None:
+        return by_function(finding) or by_file(finding)
+
+    def by_file(finding: Finding) -> Blame | None:
+        for frame in finding.frames:
+            if frame.trusted and (patch := changing(series.patches, frame)):
+                text = f"a guess: patch {patch.index}/{patch.total} touches {frame.file}, the file of {frame.function}"
+                return Blame(patch.index, patch.label, text)
+        return None
+
+    def by_function(finding: Finding) -> Blame | None:
         for role in WEIGHT:
             frames = [frame for frame in finding.frames if frame.role is role and frame.trusted]
             frames = frames[_fault(frames, finding) :]
@@ -34,4 +49,10 @@ def _fault(frames: Sequence[Frame], finding: Finding) -> int:
 
 def touching(patches: Sequence[Patch], frame: Frame) -> Patch | None:
     """Return the last patch that changes the frame's function: it is the one whose code ran."""
-    return next((patch for patch in reversed(patches) if frame.function in patch.functions), None)
+    name = base(frame.function)  # without .isra.0 and the like, which only the compiler knows
+    return next((patch for patch in reversed(patches) if name in patch.functions), None)
+
+
+def changing(patches: Sequence[Patch], frame: Frame) -> Patch | None:
+    """Return the last patch that changes the file of the frame, where the frame's file is known."""
+    return next((patch for patch in reversed(patches) if any(frame.file in x.paths for x in patch.files)), None)

@@ -56,3 +56,18 @@ def test_untrusted_and_untouched_frames_convict_nobody() -> None:
     """A frame the unwinder does not vouch for is no evidence, nor is one no patch touches."""
     frames = (Frame("second_touched", trusted=False), Frame("elsewhere"))
     assert blamer(two_patches())(replace(FINDING, frames=frames)) is None
+
+
+def test_the_compilers_endings_do_not_hide_a_function() -> None:
+    """A frame is printed with .isra.0, the patch does not know that."""
+    blame = blamer(two_patches())(replace(FINDING, frames=(Frame("second_touched.isra.0"),)))
+    assert blame is not None
+    assert blame.number == 2
+
+
+def test_a_guess_is_called_a_guess() -> None:
+    """A patch that only touches the file of a frame is named with less than certainty."""
+    frames = (Frame("other", file="mm/x.c", line=7), Frame("elsewhere", file="mm/y.c", line=1))
+    blame = blamer(two_patches())(replace(FINDING, frames=frames))
+    assert blame is not None
+    assert blame.text == "a guess: patch 2/2 touches mm/x.c, the file of other"
