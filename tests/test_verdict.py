@@ -486,6 +486,7 @@ def test_a_known_issue_is_listed_and_not_counted() -> None:
     seen = evidence(run(2, ended=Ended.FINDING, console=SPLAT))
     plain = verdict(seen)
     assert plain.outcome is Outcome.FAIL
+    assert "no frame of it is near the series" in plain.reasons[0].text
     title = plain.reasons[0].title
     pardoned = judge(ASKED, BASE, seen, pardon=lambda x: "told upstream" if x.title == title else "")
     assert title in [x.title for x in pardoned.known]

@@ -37,9 +37,10 @@ class Sighting:
         return replace(self, reason=replace(self.reason, text=text)) if excuse else self
 
     def told(self, blame: Blame | None) -> Reason:
-        """Return the reason, with what ties it to the series."""
+        """Return the reason, with what ties it to the series, or that nothing does."""
         if blame is None:
-            return self.reason
+            far = "; no frame of it is near the series" if self.finding is not None else ""
+            return replace(self.reason, text=f"{self.reason.text}{far}")
         text = f"{self.reason.text}; {blame.text}"
         return replace(self.reason, text=text, patch=blame.patch, patch_number=blame.number, blame=blame.text)
 
