@@ -89,7 +89,10 @@ def _choose(rules: Sequence[Rule], head: str, text: str) -> tuple[Rule, dict[str
         if match and (body or not rule.body):
             groups = {**match.groupdict(), **(body.groupdict() if body else {})}
             return rule, {key: value or "" for key, value in groups.items()}, True
-    return rules[-1], defaultdict(str), False
+    # Cut before the line that a body asks for: what the first line tells is all there is.
+    rule, match = rules[-1], rules[-1].pattern.search(head)
+    asked = dict.fromkeys((*rule.pattern.groupindex, *(rule.body.groupindex if rule.body else ())), "")
+    return rule, asked | {key: value or "" for key, value in (match.groupdict() if match else {}).items()}, False
 
 
 def _titles(
