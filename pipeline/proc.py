@@ -135,6 +135,12 @@ class Child:
                     pipe.close()
         return status
 
+    def __del__(self) -> None:
+        """End a child that nobody owns: an interrupt came between `start` and the ``with`` around it."""
+        with contextlib.suppress(ChildProcessError):
+            if self._popen.returncode is None:
+                self.stop(grace=0)
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._leads:
@@ -175,22 +181,30 @@ def start(
         if shutil.which(program) is None:
             message = f"no program {program} on this machine"
             raise InfraError(message, todo="`make setup` installs it; `kpv doctor` lists what is missing")
+    # An interrupt in the middle of Popen would leave a child that nobody knows, and that goes on writing.
+    with _held():
+        try:
+            popen = subprocess.Popen(
+                ("setpriv", "--pdeathsig", on_death, "--", *argv),
+                cwd=cwd,
+                env={**os.environ, **env} if env else None,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                start_new_session=not foreground,
+            )
+        except OSError as error:
+            what = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+            message = f"{argv[0]} cannot be started: {what}"
+            raise InfraError(message, detail=" ".join(argv)) from error
+        child = Child(tuple(argv), popen, leads=not foreground)
     try:
-        popen = subprocess.Popen(
-            ("setpriv", "--pdeathsig", on_death, "--", *argv),
-            cwd=cwd,
-            env={**os.environ, **env} if env else None,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            start_new_session=not foreground,
-        )
-    except OSError as error:
-        what = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-        message = f"{argv[0]} cannot be started: {what}"
-        raise InfraError(message, detail=" ".join(argv)) from error
-    return Child(tuple(argv), popen, leads=not foreground)
+        heed()
+    except KeyboardInterrupt:
+        child.stop(grace=0)
+        raise
+    return child
 
 
 def run(
@@ -264,6 +278,20 @@ _interrupted = threading.Event()
 """Set from an interrupt until the block of `interrupts` has ended."""
 
 
+_holding = threading.Event()
+"""Set while an interrupt has to wait."""
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Let an interrupt wait for the end of the block, which is short; `heed` feels it then."""
+    _holding.set()
+    try:
+        yield
+    finally:
+        _holding.clear()
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into KeyboardInterrupt, so that they unwind every ``with`` like Ctrl-C does."""
@@ -273,7 +301,8 @@ def interrupts() -> Iterator[None]:
 
     def raiser(_number: int, _frame: object) -> None:
         _interrupted.set()
-        raise KeyboardInterrupt
+        if not _holding.is_set():
+            raise KeyboardInterrupt
 
     numbers = [signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored

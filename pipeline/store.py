@@ -113,12 +113,13 @@ class Store:
         final = self.path(kind, name)
         new = final.with_name(NEW + name)
         shutil.rmtree(new, ignore_errors=True)
+        # One block from before the folder is there: an interrupt may come at any line.
         try:
-            new.mkdir(parents=True)
-        except OSError as error:
-            message = f"the cache cannot be written: {error.strerror}"
-            raise UserError(message, where=str(self.root), todo="name another folder with KPV_CACHE") from error
-        try:
+            try:
+                new.mkdir(parents=True)
+            except OSError as error:
+                message = f"the cache cannot be written: {error.strerror}"
+                raise UserError(message, where=str(self.root), todo="name another folder with KPV_CACHE") from error
             yield new
             # Renaming onto a folder with something in it fails: an entry is never replaced.
             new.rename(final)

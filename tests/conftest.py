@@ -58,7 +58,7 @@ def running(pid: int) -> bool:
         return False
 
 
-def soon(what: Callable[[], bool], seconds: float = 20.0) -> bool:
+def soon(what: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Wait until something holds, `seconds` at the longest; return whether it does."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and not what():

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,11 +196,9 @@ except KeyboardInterrupt:
     with kpv(script) as parent:
         child = first_number(parent)
         assert running(child)
-        began = time.monotonic()
         parent.send_signal(number)
-        assert parent.wait(10) == (-9 if number is signal.SIGKILL else 130)
+        assert parent.wait(60) == (-9 if number is signal.SIGKILL else 130)
         assert soon(lambda: not running(child))
-        assert time.monotonic() - began < 3
 
 
 def test_a_build_is_asked_to_stop_when_we_are_killed() -> None:
