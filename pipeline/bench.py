@@ -30,6 +30,7 @@ PAIRS = 3
 FILE = "mm/memcontrol.c"
 """What a memcg series touches most; every rebuild here compiles it anew."""
 CLEAN_MB = 64
+CRASH_MB = 16
 CLEAN_LINE = b"[  %6d.%06d][   T%d] systemd[1]: Started session %d of user root, nothing of interest here.\n"
 
 
@@ -191,16 +192,22 @@ def start_up() -> Figure:
 
 
 def parser() -> Iterable[str]:
-    """Measure the console parser on a clean console, against counting its lines."""
+    """Measure the console parser: a clean console and one crash after another, both against counting lines."""
     lines = (CLEAN_LINE % (i // 100, i % 10**6, i % 9999, i) for i in range(10**6))
     block = b"".join(lines)[: 1 << 24]
-    data = block * (CLEAN_MB * 1_000_000 // len(block) + 1)
+    yield _parsing("console parser on a clean console", block, CLEAN_MB)
+    logs = sorted((catalog.HOUSE / "tests" / "golden").rglob("*.log"))
+    crashes = b"".join(path.read_bytes() for path in logs)
+    yield _parsing("console parser on the golden crash logs", crashes, CRASH_MB)
+    one = timed(lambda: proc.run((sys.executable, "-m", "pipeline", "parse-console", str(logs[0]))))
+    yield f"{'kpv parse-console of one small log, all in all':<44} {one:6.2f} s"
+
+
+def _parsing(what: str, block: bytes, megabytes: int) -> str:
+    data = block * (megabytes * 1_000_000 // len(block) + 1)
     seconds = timed(lambda: scan(data))
     counting = timed(lambda: data.count(b"\n"))
-    yield (
-        f"{'console parser on a clean console':<44} {len(data) / seconds / 1e6:6.0f} MB/s"
-        f"  ({seconds / counting:.1f} times counting its lines)"
-    )
+    return f"{what:<44} {len(data) / seconds / 1e6:6.0f} MB/s  ({seconds / counting:.0f} times counting its lines)"
 
 
 def run(store: Store, progress: Progress) -> Iterable[str]:
