@@ -65,6 +65,7 @@ class Kpv:
         assert not (self.here / "results").exists()
         assert self.entries() <= before | self.whole()
         assert list(self.here.iterdir()) == []
+        assert not processes_with(f"KPV_CACHE={self.cache}")
         return line.removeprefix("kpv: ")
 
     def entries(self) -> set[str]:
