@@ -11,6 +11,12 @@ enum { DRAWN, SUM };
 
 static const char *const figures[] = { "drawn", "sum", NULL };
 
+/* Even and odd workers: one worker alone meets nobody. */
+static const struct gt_window windows[] = {
+	{ "meeting", { "even", "odd" } },
+	{ NULL, { NULL, NULL } },
+};
+
 static bool setup(void)
 {
 	return true;
@@ -28,13 +34,17 @@ static void cycle(struct gt_worker *w)
 		gt_count(DRAWN, 1000);
 		w->own = &done;
 	}
+	gt_meet(0, w->index % 2, w, 100);
+	gt_enter(0, w->index % 2);
+	gt_spin(1000);
+	gt_leave(0, w->index % 2);
 	gt_cycles(1);
 	gt_sleep(0.01);
 }
 
 static bool drew_all(void)
 {
-	return gt_figure(DRAWN) == 1000ULL * gt_workers();
+	return gt_figure(DRAWN) == 1000ULL * gt_workers() * GT_ROUNDS;
 }
 
 /* The mean of evenly drawn numbers below 1000; six deviations of the mean of 1000 draws are 55. */
@@ -60,6 +70,7 @@ const struct gt_program gt_program = {
 	.name = "selftest",
 	.stresses = "the library of the programs",
 	.figures = figures,
+	.windows = windows,
 	.setup = setup,
 	.roles = roles,
 	.checks = checks,

@@ -174,6 +174,30 @@ def test_a_missing_need_is_a_skip(selftest: Path) -> None:
     assert done.returncode == 4
 
 
+def test_a_window_counts_how_often_its_sides_met(selftest: Path) -> None:
+    """Both sides meet each other time and again, and it is said how often each ran and how often both did at once."""
+    out = run(selftest, "--budget", "2", "--workers", "2").stdout
+    assert "ok 4 windows_reached\n" in out
+    found = re.search(r"^# window meeting even=(\d+) odd=(\d+) overlap=(\d+)$", out, re.MULTILINE)
+    assert found is not None
+    even, odd, overlap = map(int, found.groups())
+    assert min(even, odd) >= overlap > 0
+
+
+def test_a_window_that_was_never_reached_is_no_pass(selftest: Path) -> None:
+    """A worker alone meets nobody, and the run says so."""
+    out = run(selftest, "--budget", "1", "--workers", "1").stdout
+    assert "ok 4 windows_reached # SKIP even never met odd (meeting)" in out
+    assert re.search(r"^# window meeting even=[1-9]\d* odd=0 overlap=0$", out, re.MULTILINE)
+
+
+def test_the_books_are_read_before_the_first_round_and_after_each(selftest: Path) -> None:
+    """Growth is told from what is made once by reading the books three times while the program runs."""
+    out = run(selftest, "--budget", "1").stdout
+    rounds = [int(x) for x in re.findall(r"^# ledger (\d+) ", out, re.MULTILINE)]
+    assert list(dict.fromkeys(rounds)) == [0, 1, 2, 3]
+
+
 def test_workers_go_with_the_program(selftest: Path) -> None:
     """When the program is killed, so are its workers, whatever process group they are in."""
     with subprocess.Popen([str(selftest), "--budget", "600", "--workers", "3"], stdout=subprocess.PIPE) as program:

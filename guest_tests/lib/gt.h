@@ -5,8 +5,9 @@
  * A program defines `const struct gt_program gt_program` and nothing else that is not static.  Its
  * workers are processes (memory is charged by process, not by thread), each pinned to a CPU, each
  * with a stream of random numbers of its own, all of them taken from --seed.  A worker calls its
- * role's cycle until the budget is used up.  Then what was made is put away (settle) and the checks
- * are asked.
+ * role's cycle until the budget is used up.  The budget is spent in rounds: after each one what was made
+ * is put away (settle) and the books are read (lib/ledger.c), so that what grows with the cycles can be told
+ * from what is only made once.  After the last round the checks are asked.
  *
  * What comes out is KTAP version 1 (Documentation/dev-tools/ktap.rst), the plan first:
  *
@@ -19,6 +20,11 @@
  *	...
  *	# cycles=1234 per_second=61.7
  *	# <figure>=<n>
+ *	# window <name> <side>=<n> <side>=<n> overlap=<n>
+ *
+ * and while it runs, once before the first round and after each (lib/ledger.c):
+ *
+ *	# ledger <round> cycles=<n> <row>=<n> <row>=<n>...
  *
  * Exit status: 0 all ok, 1 something was not, 2 bad arguments, 4 skipped (as in kselftest).
  */
@@ -32,6 +38,9 @@
 
 #define GT_ARRAY(a)	(sizeof(a) / sizeof((a)[0]))
 #define GT_FIGURES	16	/* most figures a program may have */
+#define GT_WINDOWS	8	/* most windows */
+/* The first round also pays for what is only made once; what grows shows from each of the others to the next. */
+#define GT_ROUNDS	3
 
 /* --- a program ---------------------------------------------------------- */
 
@@ -57,6 +66,16 @@ struct gt_role {
 	void (*end)(struct gt_worker *w);	/* in the worker, after its last cycle; may be NULL */
 };
 
+/*
+ * The hazard a program is there for: two things that have to happen at the same time.  Each side says
+ * when it is in its part (gt_enter, gt_leave), and a run in which the two were never in theirs at once has
+ * shown nothing, and says so.
+ */
+struct gt_window {
+	const char *name;
+	const char *side[2];
+};
+
 /* A statement about the kernel once everything has been put away. */
 struct gt_check {
 	const char *name;
@@ -67,9 +86,10 @@ struct gt_program {
 	const char *name;
 	const char *stresses;			/* one line: the kernel path */
 	const char *const *figures;		/* names of the counters, ended by NULL */
+	const struct gt_window *windows;	/* ended by a window without a name; may be NULL */
 	bool (*setup)(void);			/* says what is missing with gt_note() */
 	const struct gt_role *roles;		/* ended by a role without a name */
-	void (*settle)(void);			/* after the workers: put away what they left */
+	void (*settle)(void);			/* after each round's workers: put away what they left */
 	const struct gt_check *checks;		/* ended by a check without a name */
 	void (*teardown)(void);
 };
@@ -94,6 +114,22 @@ unsigned int gt_workers(void);
 void gt_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, and the program ends: for what cannot go on (in a worker: workers_ended is then not ok). */
 void gt_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* --- windows --------------------------------------------------------------- */
+
+/*
+ * Wait for a worker of the other side, and then for a moment that differs each time (up to `most_us`
+ * microseconds, from the worker's random numbers), so that the two parts begin close together, now one first
+ * and now the other.  Returns whether the other side came; after a fifth of a second, or when the round is over, it
+ * has not.
+ */
+bool gt_meet(unsigned int window, unsigned int side, struct gt_worker *w, unsigned int most_us);
+/* This worker's part begins, and ends. */
+void gt_enter(unsigned int window, unsigned int side);
+void gt_leave(unsigned int window, unsigned int side);
+/* Spin for as long: a sleep would be a tick or more. */
+void gt_spin(unsigned int us);
+uint64_t gt_overlaps(unsigned int window);
 
 /* --- random numbers ------------------------------------------------------ */
 

@@ -18,21 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gt.h"
+#include "inside.h"
 
 #define WORKERS_MAX	64
-#define CPUS_MAX	256
-/* Seconds that a worker may take for its last cycle before it counts as stuck. */
-#define LAST_CYCLE	60.0
 
 enum { EXIT_OK, EXIT_NOT_OK, EXIT_USAGE, EXIT_SKIP = 4 };
-
-/* Shared by all processes of the program, and with the agent, who reads the first member. */
-struct shared {
-	_Atomic uint64_t cycles;
-	_Atomic uint64_t figures[GT_FIGURES];
-	_Atomic bool over;
-};
 
 static struct {
 	uint64_t seed;
@@ -45,8 +35,8 @@ static struct {
 	unsigned int needs_n;
 } args = { .seed = 1, .budget = 10, .workers = 2, .cgroup = "/sys/fs/cgroup", .ticks = -1 };
 
-static struct shared *shared;
-static double over_at;
+struct shared *gt_shared;
+double gt_over_at;
 static int own_cgroup = -1;
 static char own_name[64];
 static unsigned int test_number;
@@ -74,24 +64,24 @@ void gt_sleep(double seconds)
 
 bool gt_over(void)
 {
-	return atomic_load_explicit(&shared->over, memory_order_relaxed) || gt_now() >= over_at;
+	return atomic_load_explicit(&gt_shared->over, memory_order_relaxed) || gt_now() >= gt_over_at;
 }
 
 /* --- what a run counts and says ----------------------------------------------- */
 
 void gt_cycles(uint64_t n)
 {
-	atomic_fetch_add_explicit(&shared->cycles, n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&gt_shared->cycles, n, memory_order_relaxed);
 }
 
 void gt_count(unsigned int figure, uint64_t n)
 {
-	atomic_fetch_add_explicit(&shared->figures[figure], n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&gt_shared->figures[figure], n, memory_order_relaxed);
 }
 
 uint64_t gt_figure(unsigned int figure)
 {
-	return atomic_load_explicit(&shared->figures[figure], memory_order_relaxed);
+	return atomic_load_explicit(&gt_shared->figures[figure], memory_order_relaxed);
 }
 
 unsigned int gt_workers(void)
@@ -114,8 +104,7 @@ static void say(const char *before, const char *format, va_list list)
 		;
 }
 
-static void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void print(const char *format, ...)
+void gt_print(const char *format, ...)
 {
 	va_list list;
 
@@ -145,155 +134,13 @@ void gt_die(const char *format, ...)
 
 static void result(const char *name, bool ok)
 {
-	print("%sok %u %s", ok ? "" : "not ", ++test_number, name);
+	gt_print("%sok %u %s", ok ? "" : "not ", ++test_number, name);
 	all_ok = all_ok && ok;
 }
 
 static void skip(const char *name, const char *why)
 {
-	print("ok %u %s # SKIP %s", ++test_number, name, why);
-}
-
-/* --- workers ------------------------------------------------------------------- */
-
-/* CPUs of all nodes in turn: with two workers of a role they stand on two nodes, if there are two. */
-static unsigned int spread_cpus(unsigned int *cpus)
-{
-	unsigned int node_of[CPUS_MAX], taken[CPUS_MAX] = { 0 };
-	unsigned int n = 0, node = 0, misses = 0, total, i;
-	unsigned int all[CPUS_MAX];
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set))
-		return 0;
-	for (i = 0; i < CPUS_MAX && i < CPU_SETSIZE; i++) {
-		unsigned int of = 0;
-		char path[80];
-
-		if (!CPU_ISSET(i, &set))
-			continue;
-		for (of = 0; of < 64; of++) {
-			snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/node%u", i, of);
-			if (!access(path, F_OK))
-				break;
-		}
-		node_of[n] = of % 64;
-		all[n++] = i;
-	}
-	total = n;
-	for (n = 0; n < total && misses < 64; node = (node + 1) % 64) {
-		for (i = 0; i < total; i++)
-			if (!taken[i] && node_of[i] == node)
-				break;
-		if (i == total) {
-			misses++;
-			continue;
-		}
-		misses = 0;
-		taken[i] = 1;
-		cpus[n++] = all[i];
-	}
-	return n;
-}
-
-static void on_term(int number)
-{
-	/* Only there to make a call that sleeps return with EINTR. */
-	(void)number;
-}
-
-static void __attribute__((noreturn)) work(const struct gt_role *role, struct gt_worker *w, pid_t parent)
-{
-	struct sigaction action = { .sa_handler = on_term };
-	cpu_set_t set;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(EXIT_NOT_OK);
-	setpgid(0, 0);
-	sigaction(SIGTERM, &action, NULL);
-	CPU_ZERO(&set);
-	CPU_SET(w->cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-
-	if (role->begin)
-		role->begin(w);
-	/* At least one, however short the budget and slow the machine. */
-	do {
-		role->cycle(w);
-	} while (!gt_over());
-	if (role->end)
-		role->end(w);
-	_exit(EXIT_OK);
-}
-
-/* Whether every worker came to its end by itself. */
-static bool run_workers(void)
-{
-	unsigned int cpus[CPUS_MAX], roles = 0, running, i;
-	pid_t pids[WORKERS_MAX], self = getpid();
-	unsigned int cpus_n = spread_cpus(cpus);
-	double kill_at = over_at + LAST_CYCLE;
-	bool told = false, good = true;
-
-	while (gt_program.roles[roles].name)
-		roles++;
-	for (i = 0; i < args.workers; i++) {
-		struct gt_worker w = {
-			.index = i,
-			.rank = i / roles,
-			.cpu = cpus_n ? cpus[i / roles % cpus_n] : 0,
-		};
-
-		gt_random_seed(&w.random, args.seed, i);
-		pids[i] = fork();
-		if (!pids[i])
-			work(&gt_program.roles[i % roles], &w, self);
-		if (pids[i] < 0) {
-			gt_note("worker %u: fork: %s", i, strerror(errno));
-			good = false;
-			continue;
-		}
-		setpgid(pids[i], pids[i]);
-	}
-
-	do {
-		double now = gt_now();
-
-		running = 0;
-		for (i = 0; i < args.workers; i++) {
-			int status;
-
-			if (pids[i] <= 0)
-				continue;
-			if (waitpid(pids[i], &status, WNOHANG) == pids[i]) {
-				if (!WIFEXITED(status) || WEXITSTATUS(status)) {
-					gt_note("worker %u (%s) ended with %s %d", i, gt_program.roles[i % roles].name,
-						WIFSIGNALED(status) ? "signal" : "status",
-						WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-					good = false;
-				}
-				kill(-pids[i], SIGKILL);
-				pids[i] = 0;
-				continue;
-			}
-			running++;
-			if (now > kill_at) {
-				gt_note("worker %u (%s) did not end", i, gt_program.roles[i % roles].name);
-				kill(-pids[i], SIGKILL);
-				good = false;
-			} else if (now > over_at && !told) {
-				kill(pids[i], SIGTERM);
-			}
-		}
-		/* A second signal would cut short what a worker does to tidy up. */
-		told = now > over_at;
-		if (now > kill_at)
-			kill_at = now + LAST_CYCLE;
-		if (running)
-			gt_sleep(0.05);
-	} while (running);
-	return good;
+	gt_print("ok %u %s # SKIP %s", ++test_number, name, why);
 }
 
 /* --- the program's own cgroup ------------------------------------------------------ */
@@ -413,10 +260,10 @@ static void share(void)
 
 	if (args.ticks < 0)
 		flags |= MAP_ANONYMOUS;
-	else if (ftruncate(args.ticks, sizeof(*shared)))
+	else if (ftruncate(args.ticks, sizeof(*gt_shared)))
 		usage("--ticks is no file to share");
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, flags, args.ticks, 0);
-	if (shared == MAP_FAILED)
+	gt_shared = mmap(NULL, sizeof(*gt_shared), PROT_READ | PROT_WRITE, flags, args.ticks, 0);
+	if (gt_shared == MAP_FAILED)
 		usage("--ticks is no file to share");
 	if (args.ticks >= 0)
 		fcntl(args.ticks, F_SETFD, FD_CLOEXEC);
@@ -427,23 +274,25 @@ static void list(void)
 	const struct gt_check *check;
 	const struct gt_role *role;
 
-	print("program %s", gt_program.name);
-	print("stresses %s", gt_program.stresses);
+	gt_print("program %s", gt_program.name);
+	gt_print("stresses %s", gt_program.stresses);
 	for (role = gt_program.roles; role->name; role++)
-		print("role %s", role->name);
-	print("check setup");
-	print("check cycles_ran");
-	print("check workers_ended");
+		gt_print("role %s", role->name);
+	gt_print("check setup");
+	gt_print("check cycles_ran");
+	gt_print("check workers_ended");
+	gt_print("check windows_reached");
 	for (check = gt_program.checks; check->name; check++)
-		print("check %s", check->name);
-	print("check all_removed");
+		gt_print("check %s", check->name);
+	gt_print("check all_removed");
 }
 
 int main(int argc, char **argv)
 {
 	const struct gt_check *check;
-	double began, seconds;
-	unsigned int tests = 4, i;
+	double began = gt_now(), seconds = 0;
+	unsigned int tests = 5, round, i;
+	char missed[160];
 	bool good;
 
 	parse(argc, argv);
@@ -455,14 +304,14 @@ int main(int argc, char **argv)
 	for (check = gt_program.checks; check->name; check++)
 		tests++;
 
-	print("KTAP version 1");
+	gt_print("KTAP version 1");
 	for (i = 0; i < args.needs_n; i++) {
 		if (!access(args.needs[i], F_OK))
 			continue;
-		print("1..0 # SKIP needs %s", args.needs[i]);
+		gt_print("1..0 # SKIP needs %s", args.needs[i]);
 		return EXIT_SKIP;
 	}
-	print("1..%u", tests);
+	gt_print("1..%u", tests);
 	gt_note("program=%s seed=%llu budget=%.0f workers=%u", gt_program.name, (unsigned long long)args.seed,
 		args.budget, args.workers);
 
@@ -471,25 +320,38 @@ int main(int argc, char **argv)
 	if (!good) {
 		skip("cycles_ran", "setup failed");
 		skip("workers_ended", "setup failed");
+		skip("windows_reached", "setup failed");
 		for (check = gt_program.checks; check->name; check++)
 			skip(check->name, "setup failed");
 	} else {
-		began = gt_now();
-		over_at = began + args.budget;
-		good = run_workers();
-		atomic_store(&shared->over, true);
-		seconds = gt_now() - began;
-		result("cycles_ran", atomic_load(&shared->cycles) > 0);
+		good = true;
+		gt_ledger_print(0);
+		for (round = 1; round <= GT_ROUNDS; round++) {
+			double from = gt_now();
+
+			gt_over_at = from + args.budget / GT_ROUNDS;
+			atomic_store(&gt_shared->over, false);
+			good = gt_run_workers(args.workers, args.seed, round) && good;
+			atomic_store(&gt_shared->over, true);
+			seconds += gt_now() - from;
+			if (gt_program.settle)
+				gt_program.settle();
+			gt_ledger_print(round);
+		}
+		result("cycles_ran", atomic_load(&gt_shared->cycles) > 0);
 		result("workers_ended", good);
-		if (gt_program.settle)
-			gt_program.settle();
+		if (gt_windows_reached(missed, sizeof(missed)))
+			result("windows_reached", true);
+		else
+			skip("windows_reached", missed);
 		for (check = gt_program.checks; check->name; check++)
 			result(check->name, check->holds());
-		gt_note("cycles=%llu per_second=%.1f", (unsigned long long)atomic_load(&shared->cycles),
-			(double)atomic_load(&shared->cycles) / seconds);
+		gt_note("cycles=%llu per_second=%.1f", (unsigned long long)atomic_load(&gt_shared->cycles),
+			(double)atomic_load(&gt_shared->cycles) / seconds);
 		for (i = 0; gt_program.figures && gt_program.figures[i]; i++)
 			gt_note("%s=%llu", gt_program.figures[i], (unsigned long long)gt_figure(i));
-		gt_note("settled_after=%.1f", gt_now() - began - seconds);
+		gt_windows_print();
+		gt_note("at_rest_after=%.1f", gt_now() - began - seconds);
 	}
 	if (gt_program.teardown)
 		gt_program.teardown();
