@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import catalog
-from pipeline.findings import Finding, scan
+from pipeline.findings import Finding, Scanner, scan
 from pipeline.verdict.evidence import _leak_console
 
 REAL = Path(__file__).parent / "golden" / "real"
@@ -47,6 +47,20 @@ def test_the_first_finding_is_what_the_kernel_said(name: str) -> None:
     first = next(iter(findings(name)), None)
     assert first is not None
     assert (first.title, first.kind.value, first.corrupted) == (row["title"], row["type"], row["corrupted"])
+
+
+@pytest.mark.parametrize("name", [name for name, row in LOGS.items() if row["type"] == "HANG"])
+@pytest.mark.parametrize("said", [b"sysrq: Show", b"sysrq: SysRq : Show", b"SysRq : Show"])
+def test_stacks_that_were_asked_for_change_no_hang(name: str, said: bytes) -> None:
+    """Read while it runs, closed by silence before the keys of sysrq, or read again as a whole: the same findings."""
+    console = (REAL / "rcu-stall-asked.log").read_bytes().replace(b"sysrq: Show", said)
+    stamp = console.rindex(b"\n", 0, console.index(said)) + 1
+    report = (REAL / name).read_bytes().partition(b"sysrq: ")[0]
+    report, asked = report[: report.rindex(b"\n") + 1], console[stamp:]
+    scanner = Scanner()
+    live = [*scanner.feed(report), *scanner.close(), *scanner.feed(asked), *scanner.close()]
+    assert live
+    assert scan(report + asked) == sorted(live, key=lambda finding: finding.start_line)
 
 
 def test_every_detector_has_a_log() -> None:

@@ -37,8 +37,8 @@ _BORDER = begins(r"={30,}$")
 # The last line: that, or kernel/panic.c:print_oops_end_marker and panic.
 _END = begins(r"---\[ end (?:trace|Kernel panic)", r"={30,}$", r"Rebooting in \d+ seconds")
 # After these nothing belongs to a report any more, in whatever task: the kernel is at its end, or somebody has
-# asked it for stacks (drivers/tty/sysrq.c).
-_LAST = begins(r"---\[ end Kernel panic", r"Rebooting in \d+ seconds", "sysrq: Show ")
+# asked it for stacks (drivers/tty/sysrq.c:__handle_sysrq; older kernels say "SysRq : ").
+_LAST = begins(r"---\[ end Kernel panic", r"Rebooting in \d+ seconds", r"(?:sysrq: (?:SysRq : )?|SysRq : )Show ")
 
 
 def is_part(message: str) -> bool:

@@ -73,7 +73,7 @@ _ENTRIES_AND_DISPATCHERS = r"""
 _SCHEDULING = r"""
     _*schedule(_timeout\w*|_preempt\w*|_rtlock|_hrtimeout\w*|_debug)? io_schedule\w* preempt_schedule\w*
     _*cond_resched\w* _*preempt_count_\w+ preempt_count_\w+ check_preemption_disabled debug_smp_processor_id
-    __this_cpu_preempt_check context_switch __switch_to\w* thread_return
+    __this_cpu_preempt_check context_switch __switch_to\w* thread_return msleep(_interruptible)? usleep_range\w*
 """
 _MEMORY = r"""
     _*k[mvz]?[mzc]?alloc\w* _*kvm?alloc\w* kmalloc_\w+ _*do_kmalloc\w* _*k[vz]*free\w* kfree_\w+ k(mem)?dup\w*
