@@ -10,12 +10,12 @@ KPV := .venv/bin/kpv
 WHAT := --kernel $(KERNEL) $(if $(BASE),--base $(BASE)) --profile $(PROFILE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor validate shell test check unit bench
+.PHONY: help setup doctor validate shell cases test check unit bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo
-	@echo "  SERIES=$(SERIES)  KERNEL=$(KERNEL)  BASE=rev  PROFILE=$(PROFILE)  MACHINE=$(MACHINE)  ARGS='more options of kpv'"
+	@echo "  SERIES=$(SERIES)  KERNEL=$(KERNEL)  BASE=rev  PROFILE=$(PROFILE)  MACHINE=$(MACHINE)  CASES='names'  ARGS='more options of kpv'"
 
 setup: ## system packages and the Python environment (done by every other target)
 	@pipeline/setup.sh .venv
@@ -28,6 +28,9 @@ validate: setup ## build base and SERIES, boot both, give a verdict: the main jo
 
 shell: setup ## boot the kernel with SERIES and look by hand
 	@$(KPV) shell $(WHAT) --machine $(MACHINE) --series $(SERIES) $(ARGS)
+
+cases: setup ## the series of patches/: the sound must pass, the broken must fail, with seconds to detection
+	@$(KPV) cases $(CASES) $(ARGS)
 
 test: check ## everything: lint, types, layers, unit tests, a real kernel judged both ways
 	@.venv/bin/python -m pytest $(ARGS)

@@ -1,13 +1,18 @@
 """A job told to others: its Summary, and the files of its results folder."""
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline import __version__
+from pipeline.errors import UserError
+from pipeline.progress import Progress
 from pipeline.report import html, json, junit
 from pipeline.report.summary import Row, Stage, Summary
 from pipeline.results import Results
-from pipeline.validate import Job
+from pipeline.store import Store
+from pipeline.validate import Job, run_job
 
 RENDERERS = (("verdict.json", json.render), ("junit.xml", junit.render), ("report.html", html.render))
 """File and what writes it: one row a format."""
@@ -19,6 +24,31 @@ class Clock:
 
     started: str
     seconds: float
+
+
+def carry_out(
+    job: Job, store: Store, results: Results, progress: Progress, told: Callable[[Summary], None] = lambda _: None
+) -> None:
+    """Run `job` and write what came of it, of an interrupted one too; `told` gets it last.
+
+    Raises UserError, and then leaves nothing, and KeyboardInterrupt.
+    """
+    began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    def tell(partial: str = "") -> None:
+        summary = summarise(job, results, Clock(started, time.monotonic() - began), partial)
+        write(summary, results)
+        told(summary)
+
+    try:
+        run_job(job, store, results, progress)
+    except UserError:
+        results.discard()
+        raise
+    except KeyboardInterrupt:
+        tell(job.verdict.reasons[0].text)
+        raise
+    tell()
 
 
 def summarise(job: Job, results: Results, clock: Clock, partial: str = "") -> Summary:

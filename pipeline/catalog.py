@@ -8,6 +8,7 @@ from pipeline import declare, kconfig
 from pipeline.declare import Case, Profile, Program
 from pipeline.errors import UserError, nearest
 from pipeline.machine import Machine
+from pipeline.verdict.expectation import impossible
 
 HOUSE = Path(__file__).parent.parent
 """The checkout: kpv is installed in place, and its data stand beside its code."""
@@ -62,7 +63,31 @@ def configuration(profile: Profile, more: Sequence[str], own: Sequence[Path]) ->
     return kconfig.Kconfig.merge(ours, theirs)
 
 
-def cases() -> tuple[Case, ...]:
-    """Read every ``patches/<name>/case.yaml``."""
-    files = sorted(PATCHES.glob("*/case.yaml"))
-    return tuple(declare.case(read(x), f"patches/{x.parent.name}/case.yaml", x.parent.name) for x in files)
+def cases(folder: Path = PATCHES, known: Catalog | None = None) -> tuple[Case, ...]:
+    """Read every ``<name>/case.yaml`` of `folder`.
+
+    Raises UserError for one that names what there is not, or expects what no detector of its profile can give.
+    """
+    known = known or load()
+    files = sorted(folder.glob("*/case.yaml"))
+    if not files:
+        raise UserError("no case is here", where=str(folder), todo="a case is a folder with patches and case.yaml")
+    return tuple(_case(path, known) for path in files)
+
+
+def _case(path: Path, known: Catalog) -> Case:
+    where = str(path.relative_to(HOUSE)) if path.is_relative_to(HOUSE) else str(path)
+    case = declare.case(read(path), where, path.parent.name)
+    try:
+        profile = declare.pick("profile", case.profile, known.profiles)
+        declare.pick("machine", case.machine, known.machines)
+        for name in case.programs:
+            declare.pick("program", name, known.programs)
+    except UserError as error:
+        raise UserError(error.what, where=where, todo=error.todo) from None
+    trouble = impossible(case.expect, (detector.name for detector in profile.detectors))
+    if trouble:
+        armed = ", ".join(detector.name for detector in profile.detectors)
+        todo = f"profile {profile.name} arms {armed}"
+        raise UserError(f"expects {case.expect.title!r}, but {trouble}", where=where, todo=todo)
+    return case

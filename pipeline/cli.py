@@ -14,6 +14,7 @@ from pipeline.errors import PipelineError, UserError
 
 if TYPE_CHECKING:
     from pipeline.console import Terminal
+    from pipeline.report.summary import Summary
     from pipeline.series import Series
     from pipeline.store import Store
     from pipeline.validate import Request
@@ -76,8 +77,11 @@ def parser() -> argparse.ArgumentParser:
     build = command("build", "build the kernel with the series and print where it is", what)
     build.add_argument("--cut", type=int, metavar="K", help="the base and the first K patches (default: all)")
     command("boot", "boot the kernel with the series, run the programs, print what they said", what, where, trials)
+    cases = command("cases", "run the series that kpv is proven on, and say which came to what they must", where_cases)
+    cases.add_argument("case", nargs="*", metavar="CASE", help="folders of patches/ (default: all)")
     command("shell", "boot the kernel with the series and get a shell on its console", what, where)
     command("doctor", "what this machine has, and what a run would use")
+    command("programs", "the guest programs: what they are for, what they need, and the cases that they decide")
     command("list", "the profiles, machines, programs, fragments and cases there are")
     command("bench", "ratios measured in one run: rebuild, boot, start-up, console parser")
     for name, text in (
@@ -124,6 +128,18 @@ def trials(sub: argparse.ArgumentParser) -> None:
     add("--every-cut", action="store_true", help="build after each patch, not only after the last")
     text = "known issues (title, reason, link, expires): listed when they are seen, not counted"
     add("--known", type=Path, metavar="FILE", help=text)
+    add("--fresh", action="store_true", help="run the base again, even if these very trials of it are kept")
+    add("--out", type=Path, default=Path("results"), metavar="DIR", help="(default: %(default)s)")
+
+
+def where_cases(sub: argparse.ArgumentParser) -> None:
+    """Arguments that are the same for every case."""
+    add = sub.add_argument_group("cases").add_argument
+    add("--folder", type=Path, metavar="DIR", help="cases of your own: DIR/<name>/ with patches and case.yaml")
+    add("--trials", type=positive, metavar="N", help="trials of each program (default: as the case says)")
+    add("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="auto boots a guest to find out")
+    cores = len(os.sched_getaffinity(0))
+    add("--jobs", type=positive, default=cores, metavar="N", help="parallel compilers (default: one a core)")
     add("--fresh", action="store_true", help="run the base again, even if these very trials of it are kept")
     add("--out", type=Path, default=Path("results"), metavar="DIR", help="(default: %(default)s)")
 
@@ -201,34 +217,53 @@ def again(args: argparse.Namespace) -> tuple[str, ...]:
 
 def validate(args: argparse.Namespace, screen: "Terminal") -> int:
     """``kpv validate``: exit status by the verdict."""
-    import time
-
     from pipeline import account, results
     from pipeline.report import terminal
-    from pipeline.validate import Job, run_job
+    from pipeline.validate import Job
 
-    began, started = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     asked = request(args)
-    folder = results.begin(args.out, asked.series.name)
     job = Job(asked)
 
-    def told(partial: str = "") -> None:
-        clock = account.Clock(started, time.monotonic() - began)
-        summary = account.summarise(job, folder, clock, partial)
-        account.write(summary, folder)
+    def told(summary: "Summary") -> None:
         screen.close()
         print(terminal.render(summary, colour=sys.stdout.isatty()), end="")
 
-    try:
-        run_job(job, cache(), folder, screen)
-    except UserError:
-        folder.discard()
-        raise
-    except KeyboardInterrupt:
-        told(job.verdict.reasons[0].text)
-        raise
-    told()
+    account.carry_out(job, cache(), results.begin(args.out, asked.series.name), screen, told)
     return job.verdict.outcome.exit_status
+
+
+def cases(args: argparse.Namespace, screen: "Terminal") -> int:
+    """``kpv cases``: 0 when every case came to what it must, 1 when one did not, 3 when it could not be told."""
+    from dataclasses import replace
+
+    from pipeline import cases, catalog, doctor
+    from pipeline.machine import Accel
+    from pipeline.verdict import Outcome
+
+    doctor.require()
+    folder = args.folder or catalog.PATCHES
+    known = catalog.load()
+    wanted = cases.chosen(catalog.cases(folder, known), args.case)
+    if args.trials:
+        wanted = tuple(replace(case, trials=args.trials) for case in wanted)
+    accel = None if args.accel == "auto" else Accel(args.accel)
+    jobs = [cases.request(x, folder, known, jobs=args.jobs, accel=accel, fresh=args.fresh) for x in wanted]
+    rows = []
+    try:
+        for case, job in zip(wanted, jobs, strict=True):
+            screen.line(f"{case.name}: {case.title}")
+            row, results = cases.run(case, job, cache(), args.out, screen)
+            rows.append(row)
+            screen.line(f"{case.name}: {row.unmet or 'as it must'} ({results.folder})")
+    finally:
+        screen.close()
+        if rows:
+            print("\n".join(cases.table(rows)))
+    wrong = [row for row in rows if row.unmet]
+    if not wrong:
+        return 0
+    unknown = all(row.outcome in {Outcome.BROKEN, Outcome.SKIP} for row in wrong)
+    return Outcome.BROKEN.exit_status if unknown else Outcome.FAIL.exit_status
 
 
 def build(args: argparse.Namespace, screen: "Terminal") -> int:
@@ -313,12 +348,26 @@ def listing(_args: argparse.Namespace, _screen: "Terminal") -> int:
         ("programs", [(x.name, x.description) for x in known.programs]),
         ("fragments", [(x, "") for x in known.fragments]),
         ("cases", [(f"patches/{x.name}", f"{x.title} (must {'FAIL' if x.expect.fails else 'PASS'})")
-                   for x in catalog.cases()]),
+                   for x in catalog.cases(catalog.PATCHES, known)]),
     )  # fmt: skip
     for title, entries in rows:
         print(title)
         for name, text in entries:
             print(f"  {name:<26} {text}".rstrip())
+    return 0
+
+
+def programs(_args: argparse.Namespace, _screen: "Terminal") -> int:
+    """``kpv programs``: each with what it needs, and the cases that it is run for."""
+    from pipeline import catalog
+
+    known = catalog.load()
+    library = catalog.cases(catalog.PATCHES, known)
+    for program in known.programs:
+        print(f"{program.name}: {program.description}")
+        print(f"  {program.budget} s, {program.threads} workers; needs {', '.join(program.needs) or 'nothing'}")
+        deciding = [case.name for case in library if program.name in case.programs]
+        print(f"  cases: {', '.join(deciding) or 'none'}")
     return 0
 
 
@@ -335,10 +384,12 @@ def bench(_args: argparse.Namespace, screen: "Terminal") -> int:
 COMMANDS = {
     "validate": validate,
     "build": build,
+    "cases": cases,
     "boot": boot,
     "shell": shell,
     "doctor": doctor,
     "list": listing,
+    "programs": programs,
     "bench": bench,
 }
 

@@ -68,12 +68,14 @@ class Program:
 class Expected:
     """What a case must come to: PASS, or (`fails`) FAIL.
 
-    For FAIL, `title` is a regular expression that a reason's title has to match, `patch` the number
-    (from 1) of the patch that has to be named, 0 when none has to be.
+    For FAIL, `title` is a regular expression that a reason's title has to match, `function` one for the
+    function it is put down to (empty: any), `patch` the number (from 1) of the patch that has to be named,
+    0 when none has to be.
     """
 
     fails: bool
     title: str
+    function: str
     patch: int
 
 
@@ -395,12 +397,15 @@ def case(text: str, file: str, name: str) -> Case:
 
 
 def _expected(at: _At) -> Expected:
-    fields = _Fields(at, {"outcome": True, "title": False, "patch": False})
+    fields = _Fields(at, {"outcome": True, "title": False, "function": False, "patch": False})
     outcome = fields.get("outcome", _outcome)
     if outcome == "FAIL" and "title" not in fields.found:
         raise at.wrong("a case that must FAIL says with which title, or any failure would do")
     if outcome == "PASS" and len(fields.found) > 1:
         raise at.wrong("a case that must PASS has no title and names no patch")
     return Expected(
-        outcome == "FAIL", fields.get_or("title", _needle, ""), fields.get_or("patch", _integer(1, 10**4), 0)
+        outcome == "FAIL",
+        fields.get_or("title", _needle, ""),
+        fields.get_or("function", _needle, ""),
+        fields.get_or("patch", _integer(1, 10**4), 0),
     )

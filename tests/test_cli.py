@@ -504,3 +504,73 @@ def test_boot_prints_what_the_program_said(kpv: Kpv, fakelinux: Path, tmp_path: 
     done = kpv("boot", *words)
     assert done.returncode == 0, done.stderr
     assert "KASAN" not in done.stdout
+
+
+def library(folder: Path, linux: Path, rows: dict[str, tuple[bytes, str]]) -> Path:
+    """Make a library of cases on the toy kernel: name → patch, and what it is to come to."""
+    for name, (patch, expect) in rows.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0001-it.patch").write_bytes(patch)
+        text = f"title: {name}\nkernel: {linux}\nprograms: [memcg_churn]\ntrials: 2\nbudget: 1\nexpect: {expect}\n"
+        (folder / name / "case.yaml").write_text(text)
+    return folder
+
+
+def test_cases_are_held_against_what_they_must_come_to(kpv: Kpv, fakelinux: Path, tmp_path: Path) -> None:
+    """A row a case: due, seen, in how many trials it was shown; one that differs makes the exit status."""
+    broken = behaving(fakelinux, "kasan")
+    rows = {
+        "sound": (change(fakelinux, "\n/* sound */\n", "mm: sound"), "{outcome: PASS}"),
+        "broken": (broken, "{outcome: FAIL, title: 'KASAN: .* in mem_cgroup_iter', function: mem_cgroup_iter}"),
+    }
+    folder = library(tmp_path / "library", fakelinux, rows)
+    done = kpv("cases", "--folder", folder)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split(" | ")[0].strip("| "): line for line in done.stdout.splitlines()}
+    assert "| PASS | PASS |" in lines["sound"]
+    assert "| FAIL | FAIL | 2 of 2 |" in lines["broken"]
+    assert len(list((kpv.here / "results").glob("*-broken/verdict.json"))) == 1
+
+    expect = rows["broken"][1].replace("function: mem_cgroup_iter", "function: css_put")
+    (folder / "broken" / "case.yaml").unlink()
+    (folder / "broken" / "0001-it.patch").unlink()
+    (folder / "broken").rmdir()
+    library(folder, fakelinux, {"broken": (broken, expect)})
+    done = kpv("cases", "--folder", folder, "broken")
+    assert done.returncode == 1
+    assert "'css_put' is due, mem_cgroup_iter is named" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("memcg_churn", "memcg_chrun", "unknown program memcg_chrun; did you mean memcg_churn"),
+        (
+            "KASAN: x",
+            "KCSAN: x",
+            "expects 'KCSAN: x', but KCSAN is what detector kcsan reports; profile kasan arms kasan,",
+        ),
+        ("budget: 1", "budgets: 1", "unknown key budgets"),
+    ],
+)
+def test_a_case_that_cannot_be_is_refused(
+    kpv: Kpv, fakelinux: Path, tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    """A name that is not there, and what no detector can give, are said before anything is built."""
+    folder = library(tmp_path / "library", fakelinux, {"odd": (b"", "{outcome: FAIL, title: 'KASAN: x'}")})
+    path = folder / "odd" / "case.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    assert says in kpv.refuses("cases", "--folder", folder)
+
+
+def test_an_unknown_case_is_refused(kpv: Kpv) -> None:
+    """With the nearest one that is there."""
+    assert kpv.refuses("cases", "iter-lok").startswith("unknown case iter-lok; did you mean iter-lock?")
+
+
+def test_programs_are_told_with_what_they_need_and_decide(kpv: Kpv) -> None:
+    """Needs and cases of each."""
+    told = kpv("programs").stdout
+    assert "memcg_churn: " in told
+    assert "/sys/fs/cgroup/memory.reclaim" in told
+    assert "iter-generation" in told

@@ -34,6 +34,7 @@ from pipeline.verdict import (
     unmet,
     warning,
 )
+from pipeline.verdict.expectation import impossible
 
 GOOD = ("KTAP version 1", "1..2", "ok 1 setup", "ok 2 cycles_ran", "# cycles=120 per_second=4")
 BAD = ("KTAP version 1", "1..2", "ok 1 setup", "# 3 left", "not ok 2 cycles_ran")
@@ -437,7 +438,7 @@ def test_detectors_are_proved_by_console_and_file_and_disproved_by_giving_up() -
 
 def test_a_case_gets_the_verdict_it_is_there_for() -> None:
     """Outcome, title and patch all have to be right."""
-    due = Expected(fails=True, title="use-after-free .* in mem_cgroup_iter", patch=2)
+    due = Expected(fails=True, title="use-after-free .* in mem_cgroup_iter", function="", patch=2)
     right = Reason(Why.FINDING, Outcome.FAIL, "KASAN: slab-use-after-free Read in mem_cgroup_iter", "t", patch_number=2)
     assert unmet(due, Verdict(Outcome.FAIL, (right,))) == ""
     assert unmet(replace(due, patch=0), Verdict(Outcome.FAIL, (replace(right, patch_number=None),))) == ""
@@ -446,9 +447,36 @@ def test_a_case_gets_the_verdict_it_is_there_for() -> None:
     assert "patch 2 is due, patch 1" in unmet(due, Verdict(Outcome.FAIL, (replace(right, patch_number=1),)))
     assert "patch 2 is due, no patch" in unmet(due, Verdict(Outcome.FAIL, (replace(right, patch_number=None),)))
     assert "no reason is titled" in unmet(due, Verdict(Outcome.FAIL, (replace(right, title="WARNING in x"),)))
-    passing = Expected(fails=False, title="", patch=0)
+    passing = Expected(fails=False, title="", function="", patch=0)
     assert unmet(passing, Verdict(Outcome.PASS)) == ""
     assert "FAIL where PASS is due: t" in unmet(passing, Verdict(Outcome.FAIL, (right,)))
+
+
+def test_a_case_names_the_function_too() -> None:
+    """A title may be right by luck; the function it is put down to is asked for as well."""
+    due = Expected(fails=True, title="use-after-free", function="^mem_cgroup_iter$", patch=0)
+    reason = Reason(Why.FINDING, Outcome.FAIL, "KASAN: use-after-free in x", "t", function="mem_cgroup_iter")
+    assert unmet(due, Verdict(Outcome.FAIL, (reason,))) == ""
+    wrong = replace(reason, function="css_put")
+    assert unmet(due, Verdict(Outcome.FAIL, (wrong,))).endswith("css_put is named")
+    assert unmet(due, Verdict(Outcome.FAIL, (wrong, reason))) == ""
+
+
+@pytest.mark.parametrize(
+    ("title", "possible"),
+    [
+        ("KASAN: .* in mem_cgroup_iter", True),
+        ("KCSAN: data-race", False),
+        ("KCSAN: data-race|KASAN: slab", True),
+        ("KMSAN: uninit", False),
+        ("WARNING in page_counter_cancel", True),
+        ("memory leak in alloc_mem", False),
+    ],
+)
+def test_a_case_cannot_expect_what_no_detector_reports(title: str, possible: bool) -> None:
+    """The title names its detector where it can only be one."""
+    expected = Expected(fails=True, title=title, function="", patch=0)
+    assert bool(impossible(expected, ("kasan", "lockdep"))) is not possible
 
 
 RUNS = st.builds(
