@@ -1,4 +1,4 @@
-"""Every case of patches/ on a real kernel in a real QEMU: the sound must pass, the broken must fail, and say why."""
+"""One sound and one broken case on a real kernel in a real QEMU; `make cases` runs them all."""
 
 import json
 import re
@@ -13,7 +13,11 @@ from pipeline.declare import Case
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize("case", catalog.cases(), ids=lambda case: case.name)
+SHORT = ("iter-lock", "iter-generation")
+"""Each of the others is a kernel to build."""
+
+
+@pytest.mark.parametrize("case", [x for x in catalog.cases() if x.name in SHORT], ids=lambda case: case.name)
 def test_case_comes_to_what_it_must(case: Case, tmp_path: Path) -> None:
     """A case's verdict, title and patch are those its case.yaml names, and the exit status says the same."""
     argv = [sys.executable, "-m", "pipeline", "validate", "--series", str(catalog.PATCHES / case.name)]
