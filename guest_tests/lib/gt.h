@@ -180,4 +180,26 @@ int gt_cgroup_remove_below(int parent);
  */
 bool gt_cgroup_drain(int cgroup, double seconds);
 
+/* --- mounts ------------------------------------------------------------------ */
+
+/* Mounts of our own from here on: when the program is killed they go with its last process. */
+bool gt_mounts_private(void);
+/* Make an ext4 on a RAM disk, from the guest's image of one. */
+bool gt_ext4_write(const char *device);
+/* mount(2) on a folder that is made when it is not there; says why not. */
+bool gt_mount(const char *type, const char *source, const char *point, const char *options);
+/* umount(2), which is busy for a moment when a shrinker holds an inode of it; says why not. */
+bool gt_unmount(const char *point, double seconds);
+
+/* --- shrinkers (debugfs) --------------------------------------------------------- */
+
+/* The folder of the shrinker whose name without its number is `prefix` ("sb-ext4:ram1"). */
+bool gt_shrinker_find(const char *prefix, char *path, size_t size);
+/* What it counts for the memcg whose cgroup has inode `ino`, by node; 0 where there is nothing. */
+int gt_shrinker_count(const char *shrinker, unsigned long long ino, long long *counts, unsigned int nodes);
+/* Let it scan at most so many objects of that memcg on a node. */
+int gt_shrinker_scan(const char *shrinker, unsigned long long ino, unsigned int node, unsigned long most);
+/* The inode of an open folder. */
+unsigned long long gt_ino(int fd);
+
 #endif
