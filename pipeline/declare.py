@@ -54,7 +54,11 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A guest program; `budget` in seconds of guest time, `needs` are paths it skips without."""
+    """A guest program; `budget` in seconds of guest time, `needs` are paths it skips without.
+
+    `suite` is empty for a program of ours.  Otherwise it is a folder below ``tools/testing/selftests`` of the
+    tree under test, whose tests this program runs; it then has a main() of its own.
+    """
 
     name: str
     source: str
@@ -62,6 +66,7 @@ class Program:
     budget: int
     threads: int
     needs: tuple[str, ...]
+    suite: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +168,9 @@ _program_name = _matching(r"[a-z][a-z0-9_]*", "a name like memcg_churn (lower-ca
 _machine_name = _matching(r"[a-z0-9][a-z0-9_-]*", "a name like 2node (lower-case letters, digits, - and _)")
 _path = _matching(r"/[^\s]*", "an absolute path without white space")
 _source = _matching(r"[^/\s]+\.c", "a C file beside this one")
+_suite = _matching(
+    r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", "a folder below tools/testing/selftests"
+)
 _outcome = _matching(r"PASS|FAIL", "PASS or FAIL")
 
 
@@ -337,7 +345,8 @@ def programs(text: str, file: str) -> tuple[Program, ...]:
 
 
 def _program(at: _At) -> Program:
-    fields = _Fields(at, dict.fromkeys(("name", "source", "description", "budget", "threads", "needs"), True))
+    known = dict.fromkeys(("name", "source", "description", "budget", "threads", "needs"), True) | {"suite": False}
+    fields = _Fields(at, known)
     return Program(
         fields.get("name", _program_name),
         fields.get("source", _source),
@@ -345,6 +354,7 @@ def _program(at: _At) -> Program:
         fields.get("budget", _integer(1, 86400)),
         fields.get("threads", _integer(1, 64)),
         fields.get("needs", _listed(_path)),
+        fields.get_or("suite", _suite, ""),
     )
 
 

@@ -74,6 +74,7 @@ def build_guest(
         " ".join((*FLAGS, *EXT4_ARGV, str(EXT4_KIB))),
         _table(programs),
         busybox,
+        *(program.suite for program in programs if program.suite),
         *(part for path, data in sources.items() for part in (path, data)),
     )
     with store.lock("guest", name):
@@ -154,7 +155,9 @@ def _pack(new: Path, folder: Path, programs: Sequence[Program], busybox: bytes, 
     library = tuple(f"lib/{path.name}" for path in sorted((folder / "lib").glob("*.c")))
     for number, program in enumerate(programs, 1):
         progress.step(number, program.name)
-        binary = _compile(new, folder, program.name, (program.source, *library))
+        # What runs a suite has a main() of its own: the library's runs workers in rounds.
+        linked = () if program.suite else library
+        binary = _compile(new, folder, program.name, (program.source, *linked))
         entries.append(Entry.file(f"bin/{program.name}", binary, executable=True))
     if busybox:
         entries.append(Entry.file("bin/busybox", busybox, executable=True))
