@@ -29,6 +29,8 @@ TARGET = "bzImage"
 IMAGE = "arch/x86/boot/bzImage"
 """What QEMU boots: what to make, and where it then is below the objects."""
 
+LOG = "build.log"
+
 FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
     "KBUILD_BUILD_USER": "kpv",
@@ -102,8 +104,8 @@ class Workspace:
 
     @property
     def log(self) -> Path:
-        """What the last make said."""
-        return self.folder / "build.log"
+        """What the last make of a kernel said."""
+        return self.folder / LOG
 
     def command(self, targets: Sequence[str], jobs: int, env: Mapping[str, str] = {}) -> tuple[str, ...]:
         """Return make as a whole command, environment and all: nothing of the user's shell leaks in.
@@ -127,8 +129,9 @@ class Workspace:
         jobs: int,
         progress: Progress | None = None,
         env: Mapping[str, str] = {},
+        log: str = LOG,
     ) -> tuple[str, ...]:
-        """Make `targets` and return what was printed; `progress` is told of every target.
+        """Make `targets` and return what was printed, in the file `log` too; `progress` is told of every target.
 
         Raises CompileError when the tree does not build, InfraError when the machine gave out.
         """
@@ -144,9 +147,10 @@ class Workspace:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         command = self.command(targets, jobs, env)
-        with self.log.open("wb") as log:
+        path = self.folder / log
+        with path.open("wb") as file:
             # TERM: make then removes what it was just making, and its children end with it.
-            done = proc.stream(command, on_line, log=log, pass_fds=(self.lock,), on_death="TERM")
+            done = proc.stream(command, on_line, log=file, pass_fds=(self.lock,), on_death="TERM")
         if done.ok:
             return tuple(said)
         failure = diagnostic.failure(said)
@@ -154,7 +158,7 @@ class Workspace:
             raise InfraError(f"this machine cannot build a kernel now: {failure.text}", detail=failure.detail)
         if done.status < 0:
             raise InfraError(f"make was killed by signal {-done.status}", where=str(self.src))
-        raise CompileError(failure, self.log)
+        raise CompileError(failure, path)
 
     def state(self) -> State:
         """Return what the workspace remembers; a new one remembers nothing."""
@@ -199,7 +203,7 @@ class Workspace:
             return full
         return self._affected(changed) + self.state().link_steps
 
-    def build(self, target: str, tree: str, *, jobs: int, progress: Progress) -> State:
+    def build(self, target: str, tree: str, *, jobs: int, progress: Progress, log: str = LOG) -> State:
         """Make `target` from the source as it stands (git tree `tree`), record what was said; return the state after.
 
         Raises as `make` does.
@@ -209,7 +213,7 @@ class Workspace:
         marker = self.folder / "building"
         marker.touch()
         try:
-            said = self.make([target], jobs=jobs, progress=progress)
+            said = self.make([target], jobs=jobs, progress=progress, log=log)
         except CompileError as error:
             self.remember(self._after(before, before.built, error.log.read_text(errors="replace").splitlines()))
             marker.unlink()

@@ -1,22 +1,24 @@
 """Kernels by content: a tree, a configuration and a compiler in, a KernelImage out, built once.
 
 An image is ``<store>/kernels/<key>/`` with ``bzImage``, ``vmlinux`` (debug information and all),
-``.config``, ``System.map``, ``build.log`` and ``meta.json``.
+``.config``, ``System.map``, ``build.log`` and ``meta.json``; what is built against it stands beside it
+(`pipeline.modules`).
 """
 
 import json
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-from pipeline import diagnostic, dotconfig, kbuild, tree
+from pipeline import diagnostic, dotconfig, kbuild, modules, tree
 from pipeline.declare import Profile
 from pipeline.diagnostic import Warning as BuildWarning
 from pipeline.errors import InfraError, PipelineError
 from pipeline.kbuild import CompileError, Workspace
 from pipeline.kconfig import Kconfig
+from pipeline.modules import Modules
 from pipeline.progress import Progress
 from pipeline.store import Store, key, require_space, write_atomic
 from pipeline.tree import Cut, Source
@@ -40,6 +42,8 @@ class KernelImage:
     release: str
     warnings: tuple[BuildWarning, ...]
     cached: bool
+    modules: Modules | None = None
+    """What is built against it: None only until `build` has returned it."""
 
     @property
     def bzimage(self) -> Path:
@@ -80,22 +84,22 @@ def build(
     """
     compiler = kbuild.compiler()
     image = _kept(store, kconfig, cut.tree, compiler)
-    if image is not None:
+    if image is not None and image.modules is not None:
         progress.begin(f"kernel of cut {cut.index}")
         progress.end("kept from before")
         return image
     with workspace_of(store, source, kconfig, progress) as workspace:
         # Whoever held the workspace before us may have built this very kernel.
         image = _kept(store, kconfig, cut.tree, compiler)
-        if image is not None:
+        if image is not None and image.modules is not None:
             progress.end("built by another kpv")
             return image
         built = (workspace.obj / "vmlinux").exists()
         require_space(store.root, REBUILD if built else FULL_BUILD, "a kernel build")
         bench = _Bench(store, source, kconfig, compiler, workspace, jobs, progress)
         name = _key(cut.tree, bench.lay(cut), compiler)
-        image = _find(store, name)
-        return image if image is not None else bench.make(cut, name, profile)
+        image = _find(store, name) or bench.make(cut, name, profile)
+        return replace(image, modules=modules.build(store, image.key, workspace, jobs=jobs, progress=progress))
 
 
 def first_broken_cut(
@@ -237,6 +241,7 @@ def _find(store: Store, name: str) -> KernelImage | None:
         release=meta["release"],
         warnings=tuple(BuildWarning(*row) for row in meta["warnings"]),
         cached=True,
+        modules=modules.find(store, name),
     )
 
 

@@ -30,7 +30,7 @@ from pipeline.vm import probe
 from pipeline.vm.probe import Probe
 from pipeline.vm.session import KMEMLEAK, Setting, session
 
-KEPT = (("kernels", 40), ("guest", 50), ("evidence", 200))
+KEPT = (("kernels", 40), ("modules", 100), ("guest", 50), ("evidence", 200))
 """How many entries of the cache stay; a kernel with its debug information is some 100 MB."""
 
 
