@@ -90,6 +90,7 @@ def _record(finding: "Finding", known: "KnownIssue | None") -> dict[str, object]
         "panicked": finding.panicked,
         "executor": {"proc": executor.proc, "id": executor.id} if executor else None,
         "rule": finding.rule,
+        "again": finding.again,
         "report": finding.report,
     }
     if known is not None:
@@ -103,6 +104,8 @@ def _lines(name: str, finding: "Finding", known: "KnownIssue | None") -> Iterato
     yield f"{name}:{finding.start_line + 1}: {finding.title} [{finding.kind.value}]{note}"
     if finding.alt_titles:
         yield f"    also: {'; '.join(finding.alt_titles)}"
+    if finding.again:
+        yield f"    and {finding.again} more like it, not listed"
     if finding.guilty_file:
         yield f"    guilty file: {finding.guilty_file}"
     if known is not None:

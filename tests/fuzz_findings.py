@@ -13,7 +13,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["pipeline.findings"]):
-    from pipeline.findings import Finding, Scanner
+    from pipeline.findings import Finding, Scanner, scan
     from pipeline.findings.title import normalise
 
 
@@ -36,6 +36,7 @@ def one_input(data: bytes) -> None:
         assert finding.title.isascii()
         assert finding.title.isprintable()
     assert scanned(data, max(1, len(data) // 7)) == whole
+    assert sum(1 + finding.again for finding in scan(data)) == len(whole)
 
 
 if __name__ == "__main__":

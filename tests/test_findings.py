@@ -2,6 +2,10 @@
 
 import json
 import re
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,12 +15,13 @@ from hypothesis import strategies as st
 
 from pipeline import console_cli
 from pipeline.errors import UserError
-from pipeline.findings import Finding, Kind, Role, Scanner, same_bug, scan
+from pipeline.findings import Finding, Frame, Kind, Role, Scanner, same_bug, scan, scan_blocks
 from pipeline.findings.known import find, known_issues
 from pipeline.findings.line import LINE_LIMIT, parse
 from pipeline.findings.plumbing import base, is_plumbing
 from pipeline.findings.rules import RULES, Rule
 from pipeline.findings.stack import frame
+from pipeline.findings.tally import REPEATS, SIGHTINGS, TITLES, Tally
 from pipeline.findings.title import TITLE_LIMIT, names, normalise
 
 GOLDEN = Path(__file__).parent / "golden" / "console"
@@ -332,6 +337,92 @@ def test_panic_on_warn_does_not_make_a_second_finding() -> None:
 def test_nothing_is_quadratic(data: bytes) -> None:
     """A console made to hurt takes seconds at most, and no exception."""
     scan(data)
+
+
+def tallied(findings: list[Finding]) -> list[Finding]:
+    """Return what is listed of findings."""
+    tally = Tally()
+    for finding in findings:
+        tally.add(finding)
+    return tally.listed(panicked=False, suppressed=False)
+
+
+def test_a_few_findings_are_all_listed_whole() -> None:
+    """What any usual console shows goes through the tally as it is."""
+    findings = [x for log in LOGS for x in scan(log.read_bytes())]
+    findings = [replace(x, start_line=n, panicked=False, suppressed=False) for n, x in enumerate(findings)]
+    assert tallied(findings) == findings
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=300), st.integers(1, 4), st.integers(1, 30))
+def test_nothing_goes_uncounted(seen: list[tuple[int, int]], titles: int, repeats: int) -> None:
+    """However many findings come: each is listed or counted, and of each title the first is listed if there is room."""
+    findings = [
+        Finding(f"WARNING in f{title}", Kind.WARNING, f"rule{rule}", line, line + 1)
+        for line, (title, rule) in enumerate(seen)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.findings.tally.TITLES", titles)
+        tally = Tally(_repeats=repeats)
+        for finding in findings:
+            tally.add(finding)
+    listed = tally.listed(panicked=False, suppressed=False)
+    assert sum(1 + x.again for x in listed) == len(findings)
+    assert [x.start_line for x in listed] == sorted({x.start_line for x in listed})
+    known = set(list(dict.fromkeys(x.title for x in findings))[:titles])
+    assert known <= {x.title for x in listed}
+    assert {x.rule for x in findings if x.title not in known} <= {x.rule for x in listed}
+
+
+def test_sightings_are_counted_by_title() -> None:
+    """The last sighting that is listed says how many came after it."""
+    often = b"[    1.000000] BUG: Bad rss-counter state mm:0 idx:0 val:1\n" * 1000
+    once = b"[    2.000000] BUG: Dentry 0000000012345678{i=1,n=x}  still in use (1) [unmount of tmpfs tmpfs]\n"
+    listed = scan(often + once)
+    assert Counter(x.title for x in listed) == {
+        "BUG: Bad rss-counter state": SIGHTINGS,
+        "BUG: Dentry still in use in unmount": 1,
+    }
+    assert [x.again for x in listed] == [0] * (SIGHTINGS - 1) + [1000 - SIGHTINGS, 0]
+
+
+def flood() -> Iterator[Finding]:
+    """Give more findings than anybody reads: many titles, long reports, each title several times."""
+    frames = tuple(Frame(f"function_{n}", offset=n, size=0x400) for n in range(100))
+    for n in range(3 * TITLES):
+        for line in (4 * n, 4 * n + 1, 4 * n + 2):
+            yield Finding(
+                f"WARNING in f{n}",
+                Kind.WARNING,
+                "warning",
+                line,
+                line + 1,
+                report="x" * 20_000 + str(line),
+                frames=frames,
+            )
+
+
+def test_a_flood_of_findings_takes_little_memory() -> None:
+    """Tens of megabytes, whatever the console; 700 MB of reports go in here."""
+    tracemalloc.start()
+    tally = Tally()
+    for finding in flood():
+        tally.add(finding)
+    listed = tally.listed(panicked=False, suppressed=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60 << 20
+    assert TITLES < len(listed) <= TITLES + REPEATS + len(RULES)
+    assert sum(1 + x.again for x in listed) == 3 * 3 * TITLES
+    assert listed[0].report
+    assert listed[0].frames
+
+
+def test_pieces_of_a_console_list_the_same() -> None:
+    """What is listed and what is only counted does not depend on how the console is cut."""
+    console = b"".join(log.read_bytes() for log in LOGS) * 25
+    assert any(x.again for x in scan(console))
+    assert scan_blocks(console[n : n + 3001] for n in range(0, len(console), 3001)) == scan(console)
 
 
 def test_a_long_line_is_cut() -> None:

@@ -37,7 +37,7 @@ class Draft:
     def add(self, line: Line) -> bool:
         """Take a line; return whether the report is whole with it."""
         self.lines.append(line)
-        self._size += len(line.message)
+        self._size += len(line.message) * (1 if line.message.isascii() else 4)
         self._quiet += 1
         self._stack = self._stack or "+0x" in line.message
         own = self.rules[0].ends

@@ -4,16 +4,16 @@ Nothing is kept of a console but its last few lines and the reports that are ope
 grow with the log. While no report is open only the lines that hold a needle are read.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 from pipeline.findings import anatomy, needles
 from pipeline.findings.draft import QUIET_ALL, QUIET_OWN, Draft
 from pipeline.findings.line import LINE_LIMIT, Line, parse
 from pipeline.findings.report import openers
 from pipeline.findings.rules import Rule
+from pipeline.findings.tally import Tally
 from pipeline.findings.types import Finding
 from pipeline.findings.uptime import Uptime
 
@@ -23,9 +23,8 @@ _BEFORE = 5
 """Lines above a report that are kept with it."""
 _MAX_OPEN = 16
 """Reports that are open at once, one a task; with more, the oldest is taken to have ended."""
-
-_SIGHTINGS = 20
-"""Findings of one title that `scan` keeps whole."""
+_PIECE = 1 << 17
+"""How much is read before the findings in it are tallied: a short line can be a finding."""
 
 
 @dataclass(slots=True)
@@ -194,23 +193,21 @@ class Scanner:
 
 
 def scan(data: bytes) -> list[Finding]:
-    """Return every finding of a whole console, in order of appearance."""
+    """Return the findings of a whole console, in order of appearance, as `scan_blocks` does."""
     return scan_blocks((data,))
 
 
 def scan_blocks(blocks: Iterable[bytes]) -> list[Finding]:
-    """Return every finding of a console that comes in pieces, in order of appearance.
+    """Return the findings of a console that comes in pieces, in order of appearance.
 
-    Of a title that comes again and again only the first sightings keep their text and frames: the
-    list stays small, however long the console.
+    All of them, unless there are very many: of a title that comes again and again the first sightings
+    are listed and the others counted (pipeline/findings/tally.py), however long the console.
     """
-    scanner = Scanner()
-    seen: Counter[str] = Counter()
-    findings: list[Finding] = []
-    for new in chain(map(scanner.feed, blocks), (scanner.close() for _ in (None,))):
-        for finding in new:
-            seen[finding.title] += 1
-            often = seen[finding.title] > _SIGHTINGS
-            findings.append(replace(finding, report="", frames=()) if often else finding)
-    whole = (replace(x, panicked=scanner.panicked, suppressed=scanner.suppressed) for x in findings)
-    return sorted(whole, key=lambda finding: finding.start_line)
+    scanner, tally = Scanner(), Tally()
+    for block in blocks:
+        for start in range(0, len(block), _PIECE):
+            for finding in scanner.feed(block[start : start + _PIECE]):
+                tally.add(finding)
+    for finding in scanner.close():
+        tally.add(finding)
+    return tally.listed(panicked=scanner.panicked, suppressed=scanner.suppressed)

@@ -88,7 +88,8 @@ class Finding:
 
     ``start_line`` is the 0-based line that names the problem, ``end_line`` is exclusive. ``report``
     is the report's own text: other tasks' lines, prefixes and untrusted frames are taken out, the
-    few lines before it are kept.
+    few lines before it are kept. ``again`` is how many sightings of the title followed this one that are not
+    listed themselves (pipeline/findings/tally.py).
     """
 
     title: str
@@ -105,6 +106,7 @@ class Finding:
     panicked: bool = False
     executor: Executor | None = None
     frames: tuple[Frame, ...] = ()
+    again: int = 0
 
     @property
     def titles(self) -> frozenset[str]:
