@@ -118,16 +118,11 @@ static bool make_file(const char *path)
 	return true;
 }
 
-static bool setup(void)
+static bool prepare(void)
 {
 	char path[96], upper[96];
 	unsigned int i;
 
-	/* Mounts of our own: when the program is killed they go with its last process. */
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
-		gt_note("no mount namespace: %s", strerror(errno));
-		return false;
-	}
 	snprintf(base, sizeof(base), "/mnt/fs_churn.%d", getpid());
 	if (!mounted("tmpfs", "tmpfs", base, "mode=0755"))
 		return false;
@@ -154,6 +149,16 @@ static bool setup(void)
 	snprintf(path, sizeof(path), "%s/overlay", base);
 	snprintf(upper, sizeof(upper), "%s/over", base);
 	return overlay_on(path, upper);
+}
+
+static bool setup(void)
+{
+	/* Mounts of our own: when the program is killed they go with its last process. */
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
+		gt_note("no mount namespace: %s", strerror(errno));
+		return false;
+	}
+	return prepare();
 }
 
 /* --- what is done in a memcg -------------------------------------------------------------- */
@@ -372,9 +377,9 @@ static void drop(struct gt_worker *w)
 
 /* --- afterwards ------------------------------------------------------------------------------------ */
 
-static bool unmounted, drained;
+static bool left_mounted, left_dying;
 
-static void settle(void)
+static void put_away(void)
 {
 	char path[96];
 
@@ -385,10 +390,20 @@ static void settle(void)
 	snprintf(path, sizeof(path), "%s/ext4", base);
 	unmount(path);
 	unmount(base);
-	unmounted = gt_figure(BUSY) == 0;
+	if (gt_figure(BUSY))
+		left_mounted = true;
 	rmdir(base);
 	gt_cgroup_remove_below(gt_cgroup());
-	drained = gt_cgroup_drain(gt_cgroup(), 60);
+	if (!gt_cgroup_drain(gt_cgroup(), 60) || gt_read_key(gt_cgroup(), "cgroup.stat", "nr_descendants"))
+		left_dying = true;
+}
+
+/* The books of each round are read with what setup made, and no more. */
+static void settle(void)
+{
+	put_away();
+	if (!prepare())
+		gt_die("cannot be set up again");
 }
 
 static bool drops_ran(void)
@@ -408,12 +423,12 @@ static bool nothing_lost(void)
 
 static bool all_unmounted(void)
 {
-	return unmounted;
+	return !left_mounted;
 }
 
 static bool nothing_left_dying(void)
 {
-	return drained && gt_read_key(gt_cgroup(), "cgroup.stat", "nr_descendants") == 0;
+	return !left_dying;
 }
 
 static bool counters_back(void)
@@ -454,5 +469,6 @@ const struct gt_program gt_program = {
 	.setup = setup,
 	.roles = roles,
 	.settle = settle,
+	.teardown = put_away,
 	.checks = checks,
 };

@@ -106,7 +106,7 @@ struct churner {
 	unsigned int kept_n;
 };
 
-static bool setup(void)
+static bool prepare(void)
 {
 	int side, mid;
 	char name[16];
@@ -127,11 +127,6 @@ static bool setup(void)
 			}
 		}
 	}
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED) {
-		gt_note("no memory");
-		return false;
-	}
 	if (gt_write(sides[0], "memory.high", "1M") || gt_write(sides[1], "memory.max", "4M")) {
 		gt_note("no limits can be set");
 		return false;
@@ -142,6 +137,16 @@ static bool setup(void)
 		return false;
 	}
 	return true;
+}
+
+static bool setup(void)
+{
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED) {
+		gt_note("no memory");
+		return false;
+	}
+	return prepare();
 }
 
 /* --- churners -------------------------------------------------------------------- */
@@ -489,13 +494,32 @@ static void reclaim(struct gt_worker *w)
 
 /* --- afterwards -------------------------------------------------------------------------- */
 
-static bool drained;
+static bool left_dying;
 
-static void settle(void)
+static void put_away(void)
 {
+	int side, mid;
+
+	for (side = 0; side < SIDES; side++) {
+		for (mid = 0; mid < MIDS; mid++)
+			if (mids[side][mid] > 0)
+				close(mids[side][mid]);
+		if (sides[side] > 0)
+			close(sides[side]);
+	}
 	gt_remove_all(AT_FDCWD, folder);
 	gt_cgroup_remove_below(gt_cgroup());
-	drained = gt_cgroup_drain(gt_cgroup(), 60);
+	if (!gt_cgroup_drain(gt_cgroup(), 60) || gt_read_key(gt_cgroup(), "cgroup.stat", "nr_descendants"))
+		left_dying = true;
+}
+
+/* The books of each round are read with what setup made, and no more. */
+static void settle(void)
+{
+	put_away();
+	memset(shared, 0, sizeof(*shared));
+	if (!prepare())
+		gt_die("cannot be set up again");
 }
 
 static bool reclaim_ran(void)
@@ -505,7 +529,7 @@ static bool reclaim_ran(void)
 
 static bool nothing_left_dying(void)
 {
-	return drained && gt_read_key(gt_cgroup(), "cgroup.stat", "nr_descendants") == 0;
+	return !left_dying;
 }
 
 /* What is left is our own: the cgroup's data and charges that CPUs keep for the next time. */
@@ -546,4 +570,5 @@ const struct gt_program gt_program = {
 	.roles = roles,
 	.settle = settle,
 	.checks = checks,
+	.teardown = put_away,
 };

@@ -10,7 +10,7 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
-#include "gt.h"
+#include "inside.h"
 
 int gt_cgroup_make(int parent, const char *name, bool inner)
 {
@@ -124,7 +124,7 @@ static long long dying(int cgroup)
  * A swapped page of a dead memcg pins it, and so does its slot after the page was freed, for as
  * long as it waits in a CPU's cache of slots (mm/swap_slots.c), which only swapoff empties.
  */
-static void drain_swap(void)
+void gt_swap_drain(void)
 {
 	char text[1024], *line = text;
 
@@ -152,7 +152,7 @@ bool gt_cgroup_drain(int cgroup, double seconds)
 	sync();
 	gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "4");
 	gt_write(cgroup, "memory.reclaim", "64M");
-	drain_swap();
+	gt_swap_drain();
 	for (;;) {
 		/* In one go there may be less than this to reclaim: EAGAIN says so, and is fine. */
 		gt_write(cgroup, "memory.reclaim", "64M");

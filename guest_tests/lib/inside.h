@@ -38,6 +38,9 @@ void gt_windows_print(void);
 /* Bring the kernel to rest and print the books, as round `round`. */
 void gt_ledger_print(unsigned int round);
 
+/* Empty all swap, slots that CPUs keep of it too: what is left swapped out pins its memcg. */
+void gt_swap_drain(void);
+
 /* One write(2) a line, so that lines of several workers do not mix. */
 void gt_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
