@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.kbuild import CompileError, Workspace
-from pipeline.progress import Progress
+from pipeline.progress import Progress, Silent
 from pipeline.store import Store, key
 
 SOURCES = Path(__file__).parent.parent / "guest_tests" / "canary"
@@ -69,7 +69,7 @@ def build(store: Store, kernel: str, workspace: Workspace, *, jobs: int, progres
             return there
         progress.begin("modules")
         with store.make(KIND, name) as folder:
-            _prepare(folder, workspace, jobs, progress)
+            _prepare(folder, workspace, jobs)
         made = Modules(store.path(KIND, name))
         progress.end(made.why(made.canary))
     return made
@@ -83,9 +83,9 @@ def _sources() -> Sequence[Path]:
     return sorted(path for path in SOURCES.iterdir() if path.name == "Kbuild" or path.suffix in {".c", ".h"})
 
 
-def _prepare(folder: Path, workspace: Workspace, jobs: int, progress: Progress) -> None:
+def _prepare(folder: Path, workspace: Workspace, jobs: int) -> None:
     try:
-        workspace.build(PREPARE, workspace.state().built, jobs=jobs, progress=progress, log=LOG)
+        workspace.build(PREPARE, workspace.state().built, jobs=jobs, progress=Silent(), log=LOG)
     except CompileError as error:
         for part, _target in _PARTS:
             (folder / f"{part}.why").write_text(_told(error))
