@@ -22,6 +22,7 @@
  *					in the program's cgroup has been killed
  *	read <path> <errno> <content>	content is cut at 1 MiB
  *	wrote <path> <errno>
+ *	loaded <path> <errno>
  *	leaks <count> <content>		of /sys/kernel/debug/kmemleak, content cut at 256 KiB; count -1: no kmemleak
  *	shell exit=<status>
  *	error <text>
@@ -32,6 +33,7 @@
  *	stop <id>
  *	read <path>
  *	write <path> <data>		one write(2)
+ *	load <path>			a kernel module
  *	scan				kmemleak; only while nothing runs
  *	shell				a shell on the console, if the image has a busybox
  *	poweroff
@@ -59,6 +61,7 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -881,6 +884,21 @@ static void take_file(const char *path, const char *data)
 	end_message();
 }
 
+static void load_module(const char *path)
+{
+	int error = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
+	char number[16];
+
+	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+		error = errno;
+	if (fd >= 0)
+		close(fd);
+	begin_message("loaded ");
+	put_escaped(path, strlen(path), false);
+	put(number, snprintf(number, sizeof(number), " %d", error));
+	end_message();
+}
+
 static void obey(char *line)
 {
 	char *fields[7] = { NULL }, *rest = line;
@@ -907,6 +925,8 @@ static void obey(char *line)
 		send_file(fields[1]);
 	} else if (!strcmp(fields[0], "write") && n == 3 && unescape(fields[1]) && unescape(fields[2])) {
 		take_file(fields[1], fields[2]);
+	} else if (!strcmp(fields[0], "load") && n == 2 && unescape(fields[1])) {
+		load_module(fields[1]);
 	} else if (!strcmp(fields[0], "scan") && n == 1) {
 		if (any_run() || scanner > 0)
 			complain("scan: something runs");
