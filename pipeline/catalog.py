@@ -43,8 +43,10 @@ def load(machines: Path | None = None) -> Catalog:
     ours = Path(__file__).with_name("machines.yaml")
     names = {machine.name for machine in own}
     kept = tuple(m for m in declare.machines(read(ours), ours.name) if m.name not in names)
+    planted = GUEST_TESTS / "canary/canaries.yaml"
+    canaries = declare.canaries(read(planted), "guest_tests/canary/canaries.yaml")
     return Catalog(
-        profiles=declare.profiles(read(KCONFIGS / "profiles.yaml"), "kconfigs/profiles.yaml"),
+        profiles=declare.profiles(read(KCONFIGS / "profiles.yaml"), "kconfigs/profiles.yaml", canaries),
         machines=own + kept,
         programs=declare.programs(read(GUEST_TESTS / "programs.yaml"), "guest_tests/programs.yaml"),
         fragments=tuple(sorted(path.stem for path in KCONFIGS.glob("*.config"))),

@@ -7,8 +7,9 @@ with file, line and column.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 import yaml
@@ -29,7 +30,7 @@ class Detector:
     `console` is searched in each line of the boot's console; `expect` (multi-line) in the content of
     `file`, which the agent reads in the guest when a run has ended; `off` matches the line of the console
     by which a detector gives up.  An empty string is one that was not given; one of `console` and
-    `file` always is.
+    `file` always is.  `canary` names the fault on purpose that it has to report.
     """
 
     name: str
@@ -37,11 +38,41 @@ class Detector:
     file: str
     expect: str
     off: str
+    canary: str = ""
+
+
+class By(Enum):
+    """What brings a canary's fault about, and so where it is reported."""
+
+    FAULT = "fault"
+    """canary.ko, when its name is written; on the console."""
+    SCAN = "scan"
+    """The same; in kmemleak's file."""
+    PROGRAM = "program"
+    """A guest program that leaks; in the books of its rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A fault on purpose that has to be reported, or a detector is not trusted.
+
+    `title` is a regular expression that the title of a report has to match; `seconds` are of guest time;
+    `files` are pairs of path and value that are written before and put back after.
+    """
+
+    name: str
+    by: By
+    title: str
+    seconds: int
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A pairing of kconfig fragments; `slowdown` stretches budgets, `objects` sizes the first progress bar."""
+    """A pairing of kconfig fragments; `slowdown` stretches budgets, `objects` sizes the first progress bar.
+
+    `canaries` are planted in this order.
+    """
 
     name: str
     description: str
@@ -50,6 +81,7 @@ class Profile:
     objects: int
     cmdline: tuple[str, ...]
     detectors: tuple[Detector, ...]
+    canaries: tuple[Canary, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +204,7 @@ _suite = _matching(
     r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", "a folder below tools/testing/selftests"
 )
 _outcome = _matching(r"PASS|FAIL", "PASS or FAIL")
+_by = _matching(r"fault|scan|program", "fault, scan or program")
 
 
 def _regex(at: _At) -> str:
@@ -282,16 +315,50 @@ def _rows(text: str, file: str, name: Reader[str], row: Callable[[str, _At], T])
     return tuple(row(name(key), value) for key, value in found.values())
 
 
-def profiles(text: str, file: str) -> tuple[Profile, ...]:
-    """Read ``kconfigs/profiles.yaml``; `file` is what errors call it.  Raises UserError."""
-    return _rows(text, file, _profile_name, _profile)
+def canaries(text: str, file: str) -> tuple[Canary, ...]:
+    """Read ``guest_tests/canary/canaries.yaml``.  Raises UserError."""
+    return _rows(text, file, _profile_name, _canary)
 
 
-def _profile(name: str, at: _At) -> Profile:
+def _canary(name: str, at: _At) -> Canary:
+    fields = _Fields(at, {"by": True, "title": True, "seconds": True, "files": False})
+    return Canary(
+        name,
+        By(fields.get("by", _by)),
+        fields.get("title", _needle),
+        fields.get("seconds", _integer(1, 3600)),
+        fields.get_or("files", _listed(_setting), ()),
+    )
+
+
+def _setting(at: _At) -> tuple[str, str]:
+    pair = _listed(_text)(at)
+    if len(pair) != 2 or not pair[0].startswith("/"):
+        raise at.wrong("expected an absolute path and what is written there")
+    return pair[0], pair[1]
+
+
+def profiles(text: str, file: str, planted: Sequence[Canary] = ()) -> tuple[Profile, ...]:
+    """Read ``kconfigs/profiles.yaml``; `file` is what errors call it, `planted` the canaries there are.
+
+    Raises UserError.
+    """
+    return _rows(text, file, _profile_name, lambda name, at: _profile(name, at, planted))
+
+
+def _profile(name: str, at: _At, planted: Sequence[Canary]) -> Profile:
     known = ("description", "fragments", "slowdown", "objects", "cmdline", "detectors")
-    fields = _Fields(at, dict.fromkeys(known, True))
+    fields = _Fields(at, dict.fromkeys(known, True) | {"canaries": False})
     detectors = fields.get("detectors", _listed(_detector))
     _distinct((x.name for x in detectors), fields.found["detectors"][1], "detector")
+    names: tuple[str, ...] = fields.get_or("canaries", _listed(_word), ())
+    if names:
+        _distinct(names, fields.found["canaries"][1], "canary")
+    rows = tuple(pick("canary", x, planted) for x in names)
+    for detector in detectors:
+        if (names or detector.canary) and detector.canary not in names:
+            what = f"detector {detector.name} is shown at work by no canary of the profile"
+            raise fields.found["detectors"][1].wrong(what, todo=nearest(detector.canary, names))
     return Profile(
         name,
         fields.get("description", _line),
@@ -300,11 +367,13 @@ def _profile(name: str, at: _At) -> Profile:
         fields.get("objects", _integer(1, 10**6)),
         fields.get("cmdline", _listed(_word)),
         detectors,
+        rows,
     )
 
 
 def _detector(at: _At) -> Detector:
-    fields = _Fields(at, {"name": True, "console": False, "file": False, "expect": False, "off": False})
+    optional = ("console", "file", "expect", "off", "canary")
+    fields = _Fields(at, {"name": True} | dict.fromkeys(optional, False))
     if "console" not in fields.found and "file" not in fields.found:
         raise at.wrong("a detector is seen in console or file; neither is here")
     if ("file" in fields.found) != ("expect" in fields.found):
@@ -315,6 +384,7 @@ def _detector(at: _At) -> Detector:
         fields.get_or("file", _path, ""),
         fields.get_or("expect", _regex, ""),
         fields.get_or("off", _needle, ""),
+        fields.get_or("canary", _profile_name, ""),
     )
 
 

@@ -37,8 +37,24 @@ def test_every_case_names_what_there_is() -> None:
 
 def test_every_program_has_a_source() -> None:
     """programs.yaml and the C files beside it list the same programs."""
-    sources = {path.name for path in catalog.GUEST_TESTS.glob("*.c")} - {"agent.c", "selftest.c"}
+    sources = {path.name for path in catalog.GUEST_TESTS.glob("*.c")} - {"agent.c", "canary.c", "selftest.c"}
     assert {program.source for program in catalog.load().programs} == sources
+
+
+def test_every_detector_is_shown_at_work() -> None:
+    """Each has a canary, in the profile's list, and each list is one of rows that there are."""
+    for profile in catalog.load().profiles:
+        names = [canary.name for canary in profile.canaries]
+        assert len(set(names)) == len(names)
+        assert {detector.canary for detector in profile.detectors} <= set(names)
+
+
+def test_every_fault_is_one_of_the_module() -> None:
+    """What canaries.yaml names is in canary.c, where the kernel does it."""
+    source = (catalog.GUEST_TESTS / "canary/canary.c").read_text()
+    for profile in catalog.load().profiles:
+        for canary in profile.canaries:
+            assert f'{{ "{canary.name}",' in source
 
 
 def test_users_machine_replaces_ours(tmp_path: Path) -> None:

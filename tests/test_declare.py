@@ -100,7 +100,8 @@ def test_the_files_of_the_house_are_read() -> None:
     """Whoever edits one of them sees here that it is still right."""
     machines = declare.machines((HOUSE / "pipeline/machines.yaml").read_text(), "machines.yaml")
     assert [x.name for x in machines] == ["2node", "4node", "memoryless"]
-    profiles = declare.profiles((HOUSE / "kconfigs/profiles.yaml").read_text(), "profiles.yaml")
+    canaries = declare.canaries((HOUSE / "guest_tests/canary/canaries.yaml").read_text(), "canaries.yaml")
+    profiles = declare.profiles((HOUSE / "kconfigs/profiles.yaml").read_text(), "profiles.yaml", canaries)
     assert {"kasan", "kcsan", "plain"} <= {x.name for x in profiles}
     programs = declare.programs((HOUSE / "guest_tests/programs.yaml").read_text(), "programs.yaml")
     assert all((HOUSE / "guest_tests" / x.source).is_file() for x in programs)
@@ -134,7 +135,7 @@ def test_a_number_is_written_as_one(written: str) -> None:
             "  slowdown: 3",
             "x.yaml:5:3: key slowdown stands twice; the first is on line 4",
         ),
-        ("profile", "  objects", "  object", "x.yaml:5:3: unknown key object; did you mean objects? known: cmdline,"),
+        ("profile", "  objects", "  object", "x.yaml:5:3: unknown key object; did you mean objects? known: canaries,"),
         ("profile", "  objects: 1500\n", "", "x.yaml:2:3: key objects is missing"),
         ("profile", "[base, kasan]", "base", "x.yaml:3:14: expected a list, found 'base'"),
         ("profile", "[base, kasan]", "", "x.yaml:3:13: expected a list, found nothing"),
@@ -205,12 +206,85 @@ def test_what_is_no_declaration_at_all(text: str, said: str) -> None:
 
 def test_a_wrong_name_gets_the_nearest() -> None:
     """As it is typed on the command line."""
-    rows = declare.profiles((HOUSE / "kconfigs/profiles.yaml").read_text(), "profiles.yaml")
+    canaries = declare.canaries((HOUSE / "guest_tests/canary/canaries.yaml").read_text(), "canaries.yaml")
+    rows = declare.profiles((HOUSE / "kconfigs/profiles.yaml").read_text(), "profiles.yaml", canaries)
     assert declare.pick("profile", "kasan", rows).name == "kasan"
     with pytest.raises(UserError, match=r"^unknown profile kasn; did you mean kasan\? known: "):
         declare.pick("profile", "kasn", rows)
     with pytest.raises(UserError, match=r"^unknown machine zzz; known: none$"):
         declare.pick("machine", "zzz", ())
+
+
+CANARIES = """
+kasan:
+  by: fault
+  title: '^KASAN: '
+  seconds: 5
+hung:
+  by: fault
+  title: '^INFO: task hung'
+  seconds: 12
+  files:
+    - [/proc/sys/kernel/hung_task_timeout_secs, 3]
+"""
+
+PLANTED = """
+toy:
+  description: a toy
+  fragments: [base]
+  slowdown: 1
+  objects: 9
+  cmdline: []
+  detectors:
+    - name: kasan
+      console: initialized
+      canary: kasan
+  canaries: [hung, kasan]
+"""
+
+
+def test_canaries_are_read_and_stand_in_a_profile_in_its_order() -> None:
+    """A value that is written is text, whatever it looks like."""
+    rows = declare.canaries(CANARIES, "canaries.yaml")
+    assert rows[1] == declare.Canary(
+        "hung", declare.By.FAULT, "^INFO: task hung", 12, (("/proc/sys/kernel/hung_task_timeout_secs", "3"),)
+    )
+    (profile,) = declare.profiles(PLANTED, "profiles.yaml", rows)
+    assert profile.canaries == (rows[1], rows[0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[hung, kasan]", "[hung, kasn]", "did you mean kasan"),
+        ("[hung, kasan]", "[hung]", "detector kasan is shown at work by no canary of the profile"),
+        ("      canary: kasan\n", "", "detector kasan is shown at work by no canary of the profile"),
+        ("  canaries: [hung, kasan]\n", "", "detector kasan is shown at work by no canary of the profile"),
+        ("[hung, kasan]", "[kasan, kasan]", "canary kasan stands twice"),
+    ],
+)
+def test_a_detector_without_a_canary_is_refused(old: str, new: str, said: str) -> None:
+    """Or nobody would ever see that one at work."""
+    assert old in PLANTED
+    with pytest.raises(UserError, match=said):
+        declare.profiles(PLANTED.replace(old, new), "profiles.yaml", declare.canaries(CANARIES, "canaries.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("by: fault", "by: magic", "expected fault, scan or program, found 'magic'"),
+        ("'^KASAN: '", "'.*'", "matches an empty line"),
+        ("[/proc/sys/kernel/hung_task_timeout_secs, 3]", "[hung, 3]", "an absolute path"),
+        ("[/proc/sys/kernel/hung_task_timeout_secs, 3]", "[/proc/x]", "an absolute path"),
+        ("seconds: 5", "seconds: 0", "0 is not between 1 and 3600"),
+    ],
+)
+def test_a_wrong_canary_is_refused(old: str, new: str, said: str) -> None:
+    """With what would have been right."""
+    assert old in CANARIES
+    with pytest.raises(UserError, match=said):
+        declare.canaries(CANARIES.replace(old, new, 1), "canaries.yaml")
 
 
 @settings(deadline=None)  # a busy machine is no failure
