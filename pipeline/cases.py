@@ -53,7 +53,7 @@ def run(case: Case, asked: Request, store: Store, out: Path, progress: Progress)
     folder = results.begin(out, case.name)
     job = Job(asked)
     account.carry_out(job, store, folder, progress)
-    return held(case, job.verdict, job.patched), folder
+    return held(case, job.verdict, job.base, job.patched), folder
 
 
 def table(rows: Sequence[Held]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.declare import Detector, Expected
+from pipeline.declare import Case, Detector, Expected
 from pipeline.errors import BuildError, InfraError, TreeError
 from pipeline.findings import Finding
 from pipeline.machine import Accel
@@ -34,7 +34,7 @@ from pipeline.verdict import (
     unmet,
     warning,
 )
-from pipeline.verdict.expectation import impossible
+from pipeline.verdict.expectation import held, impossible
 
 GOOD = ("KTAP version 1", "1..2", "ok 1 setup", "ok 2 cycles_ran", "# cycles=120 per_second=4")
 BAD = ("KTAP version 1", "1..2", "ok 1 setup", "# 3 left", "not ok 2 cycles_ran")
@@ -520,3 +520,81 @@ def test_a_known_issue_is_listed_and_not_counted() -> None:
     assert title in [x.title for x in pardoned.known]
     assert "known issue: told upstream" in pardoned.known[0].text
     assert not any(x.outcome is Outcome.FAIL for x in pardoned.reasons)
+
+
+def measured(cut: int, *lines: str, **changes: Any) -> Run:
+    """Return a run whose program measured something."""
+    return run(cut, **({"ktap": (*GOOD, *lines)} | changes))
+
+
+@pytest.mark.parametrize(
+    ("base", "patched", "fails"),
+    [
+        ("0.60 0.01 0.15", "1.00 0.02 0.15", True),
+        ("0.60 0.01 0.15", "0.70 0.01 0.15", False),  # sure, and too little to matter
+        ("0.60 0.10 0.15", "1.00 0.10 0.15", False),  # much, and within the error
+        ("1.00 0.01 0.15", "0.60 0.01 0.15", False),  # better
+        ("0.00 0.00 0.25", "0.26 0.00 0.25", True),
+    ],
+)
+def test_a_figure_fails_when_it_is_surely_and_much_worse(base: str, patched: str, *, fails: bool) -> None:
+    """Both the error and the least difference have a say, and less is never worse."""
+    result = judge(
+        ASKED,
+        evidence(measured(0, f"# figure walk_share {base}")),
+        evidence(measured(2, f"# figure walk_share {patched}")),
+    )
+    assert result.outcome is (Outcome.FAIL if fails else Outcome.PASS)
+    assert whys(result) == ({Why.FIGURE} if fails else set())
+    if fails:
+        assert result.reasons[0].title == "walk_share is worse than the base's"
+        assert result.reasons[0].program == "memcg_churn"
+
+
+def test_trials_that_differ_more_than_they_say_are_the_error() -> None:
+    """What each trial is sure of is worth nothing where the next one is sure of something else."""
+    base = evidence(*(measured(0, f"# figure spread {x} 0.001 0.1") for x in (0.1, 0.9)))
+    patched = evidence(*(measured(2, f"# figure spread {x} 0.001 0.1") for x in (0.7, 0.9)))
+    assert judge(ASKED, base, patched).outcome is Outcome.PASS
+    steady = evidence(*(measured(0, f"# figure spread {x} 0.001 0.1") for x in (0.1, 0.11)))
+    sure = evidence(*(measured(2, f"# figure spread {x} 0.001 0.1") for x in (0.8, 0.81)))
+    assert judge(ASKED, steady, sure).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("line", ["# figure spread none 1 repetition is too few", "# figure spread 0.1 nan 0.1", "#"])
+def test_a_figure_that_was_not_measured_is_no_pass(line: str) -> None:
+    """On either kernel: said to be missing, no number, or not a word of it."""
+    good = "# figure spread 0.1 0.01 0.1"
+    for base, patched in ((good, line), (line, good)):
+        result = judge(ASKED, evidence(measured(0, base)), evidence(measured(2, patched)))
+        assert (result.outcome, whys(result)) == (Outcome.BROKEN, {Why.FIGURE})
+        assert "spread was not measured" in result.reasons[0].title
+
+
+def test_a_trial_cut_short_measured_nothing() -> None:
+    """What a guest said before it was lost is no figure, and its loss is reason enough."""
+    base = evidence(measured(0, "# figure spread 0.1 0.01 0.1"))
+    lost = measured(2, "# figure spread 0.9 0.01 0.1", ended=Ended.LOST)
+    result = judge(ASKED, base, evidence(lost))
+    assert result.outcome is Outcome.BROKEN
+    assert Why.FIGURE not in whys(result)
+
+
+def test_a_case_sees_each_trial_beside_the_base() -> None:
+    """A trial shows a figure only when it alone is worse than the base."""
+    base = evidence(measured(0, "# figure spread 0.1 0.01 0.1"))
+    patched = evidence(*(measured(2, f"# figure spread {x} 0.01 0.1", number=i) for i, x in enumerate((0.9, 0.1), 1)))
+    case = Case(
+        "c",
+        "t",
+        "k",
+        "",
+        "kasan",
+        "2node",
+        ("memcg_churn",),
+        2,
+        0,
+        Expected(fails=True, title="spread", function="", patch=0),
+    )
+    result = held(case, judge(ASKED, base, patched), base, patched)
+    assert [x.shown for x in result.detections] == [True, False]

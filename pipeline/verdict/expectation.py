@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.declare import Case, Expected
 from pipeline.run import Run
-from pipeline.verdict import sightings
+from pipeline.verdict import figures, sightings
 from pipeline.verdict.types import Evidence, Outcome, Reason, Trial, Verdict
 
 CLAIMS = (
@@ -63,16 +63,16 @@ def impossible(expected: Expected, detectors: Iterable[str]) -> str:
     return f"{words.strip(' :')} is what {f'detector {detector}' if detector else 'no detector of ours'} reports"
 
 
-def held(case: Case, verdict: Verdict, patched: Evidence) -> Held:
+def held(case: Case, verdict: Verdict, base: Evidence, patched: Evidence) -> Held:
     """Hold `verdict` and the trials it was made of against what `case` has to come to."""
-    detections = tuple(_detection(case.expect, trial) for trial in patched.trials)
+    detections = tuple(_detection(case.expect, base, trial) for trial in patched.trials)
     fail = next((x for x in verdict.reasons if x.outcome is Outcome.FAIL and _is(case.expect, x)), None)
     first = fail or (verdict.reasons[0] if verdict.reasons else None)
     wrong = unmet(case.expect, verdict) or (_unseen(case, detections) if case.expect.fails else "")
     return Held(case, verdict.outcome, first.title if first else "", wrong, detections)
 
 
-def _detection(expected: Expected, trial: Trial) -> Detection:
+def _detection(expected: Expected, base: Evidence, trial: Trial) -> Detection:
     run: Run = trial.run
     seen = [
         x.reason
@@ -80,6 +80,8 @@ def _detection(expected: Expected, trial: Trial) -> Detection:
         for x in (*source.things, source.end)
         if x is not None
     ]
+    # A figure speaks only beside the base's.
+    seen += figures.compared((run.program,), base, Evidence((), (trial,)))
     shown = expected.fails and any(_is(expected, reason) for reason in seen)
     return Detection(run.program, run.seed, run.seconds, shown)
 

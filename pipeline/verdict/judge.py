@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from pipeline.findings.types import Finding
-from pipeline.verdict import gaps, sightings
+from pipeline.verdict import figures, gaps, sightings
 from pipeline.verdict.sightings import Sighting
 from pipeline.verdict.types import (
     Asked,
@@ -59,8 +59,9 @@ def judge(
     fresh, known = _compared(base, patched, pardon)
     on_base = tuple(gaps.of_base(asked, base))
     missing = (*on_base, *gaps.of_patched(asked, base, patched, failed=bool(fresh)))
+    measured = (*figures.compared(asked.programs, base, patched), *figures.gaps(asked.programs, base, patched))
     told = tuple(_comparable(x.told(blame(x.finding) if x.finding else None), on_base) for x in fresh)
-    reasons = ordered((*early, *told, *missing))
+    reasons = ordered((*early, *told, *measured, *missing))
     worth = tuple(row for row in (_worth(program, asked, patched) for program in asked.programs) if row.trials)
     proved = Outcome.PASS if worth else Outcome.SKIP
     outcome = worst((proved, *(x.outcome for x in reasons if x.outcome is not Outcome.SKIP)))

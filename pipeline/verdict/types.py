@@ -35,6 +35,7 @@ class Why(Enum):
     FINDING = "report by the kernel"
     TEST = "failing test"
     LEAK = "leak"
+    FIGURE = "figure"
     PANIC = "panic"
     HANG = "hang"
     TRIPLE_FAULT = "triple fault"
