@@ -222,6 +222,18 @@ class Qemu:
         except GONE:
             return None
 
+    def memory(self, address: int, size: int) -> bytes:
+        """Return physical memory of the guest; fewer bytes, or none, when QEMU does not give it."""
+        path = (self.folder / "memory.part").absolute()
+        try:
+            if self.command("pmemsave", val=address, size=size, filename=str(path)) is None:
+                return b""
+            return path.read_bytes()
+        except OSError:
+            return b""
+        finally:
+            path.unlink(missing_ok=True)
+
     def power(self) -> Power:
         """Return what has become of the guest; a state other than RUNNING is final."""
         if self._power is not Power.RUNNING:

@@ -1,0 +1,44 @@
+"""Which swap entries are charged to a memcg: the kernel's record of ids held against its map of entries.
+
+A charge of swap holds the memcg's id, and the id holds the memcg (mm/memcontrol.c, __mem_cgroup_try_charge_swap).
+The record (mm/swap_cgroup.c) has the id of each entry, and is cleared when that entry is uncharged.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from pipeline.memory.kernel import Kernel
+from pipeline.memory.pages import page_address
+from pipeline.memory.paging import PAGE
+
+WIDTH = 2
+"""Bytes of an id (struct swap_cgroup)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """How many entries each id has: in use, and free although nobody uncharged them."""
+
+    used: Counter[int] = field(default_factory=Counter)
+    free: Counter[int] = field(default_factory=Counter)
+
+
+def entries(kernel: Kernel, ids: Collection[int]) -> Entries:
+    """Return the swap entries that are recorded for any of `ids`."""
+    found = Entries()
+    if not ids or not kernel.has("swap_cgroup_ctrl"):
+        return found
+    records, devices = kernel.variable("swap_cgroup_ctrl"), kernel.variable("swap_info")
+    for number in range(len(records)):
+        record, device = records[number], devices[number]
+        if not device or not device.swap_map or not record.map:
+            continue
+        most = int(device.max)
+        uses = kernel.bytes(int(device.swap_map), most)
+        for block, page in enumerate(kernel.words(int(record.map), int(record.length))):
+            held = memoryview(kernel.bytes(page_address(kernel, page), PAGE)).cast("H")
+            for at, ident in enumerate(held, start=block * (PAGE // WIDTH)):
+                if ident in ids and at < most:
+                    (found.used if uses[at] else found.free)[ident] += 1
+    return found

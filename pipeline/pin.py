@@ -1,0 +1,135 @@
+"""What holds a memcg that should be gone: pins as data, which of them are leaks, and the words for them.
+
+A look is taken at a guest that stands still, before and after each trial (pipeline/memory reads it,
+docs/pins.md says how).  A memcg that was removed lives on for as long as somebody refers to it; most of that is
+right, and some kinds of it never are.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Holder(Enum):
+    """Who refers to a memcg, or to an objcg, that is offline."""
+
+    PAGE_CACHE = "page cache"
+    ANON = "anonymous pages"
+    SHMEM = "shmem pages"
+    SWAP = "swap entries in use"
+    TASKS = "tasks"
+    CHILDREN = "children"
+    STOCK = "charges cached by a CPU"
+    WRITEBACK = "writeback"
+    SLAB = "slab objects"
+    KERNEL_PAGES = "kernel pages"
+    PERCPU = "percpu memory"
+    ZSWAP = "zswap entries"
+    ITERATOR = "a reclaim iterator"
+    UNCHARGED_SWAP = "swap entries that are free and still charged"
+    UNCHARGED_ID = "swap charges that no swap entry records"
+    CSS = "css references that nothing known holds"
+    OBJCG = "objcg references that nothing known holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which holders leave nothing legitimate to hold by, and what it is called when it grows over a trial."""
+
+    holder: Holder
+    title: str
+
+
+RULES = (
+    Rule(Holder.CSS, "memcg pinned by css references that nothing known holds"),
+    Rule(Holder.ITERATOR, "memcg pinned by a reclaim iterator"),
+    Rule(Holder.UNCHARGED_ID, "memcg pinned by swap that was never uncharged"),
+    Rule(Holder.UNCHARGED_SWAP, "memcg pinned by swap that was never uncharged"),
+    Rule(Holder.OBJCG, "objcg references that nothing known holds"),
+)
+"""Everything else may be right, or is held by one of these in turn: books that grow decide about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One kind of hold, over all the memcgs or objcgs that are held in that way.
+
+    held    how many memcgs (for what refers to an objcg: objcgs)
+    count   how many references that makes
+    detail  what it is: an inode and its filesystem, a slab cache; empty where there is nothing more to say
+    first   one of them: the path of the memcg, or the address of the objcg
+    """
+
+    holder: Holder
+    held: int
+    count: int
+    detail: str = ""
+    first: str = ""
+
+    def __str__(self) -> str:
+        """Return it as a reader wants it."""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.count} {self.holder.value}{detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Memory control as the host saw it in the guest's memory at one moment.
+
+    memcgs   that exist, the root and dying ones included
+    dying    of these: offline, and still not freed
+    ids      memcg ids in use (of 65535)
+    objcgs   that exist
+    orphans  of these: their memcg is offline
+    pins     what holds the dying ones and the orphans, the most first; only where something was left after a trial
+    unread   why nothing could be seen; empty when it could
+    """
+
+    memcgs: int = 0
+    dying: int = 0
+    ids: int = 0
+    objcgs: int = 0
+    orphans: int = 0
+    pins: tuple[Pin, ...] = ()
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A leak by what holds it: `title` is without figures, so that two runs can be compared."""
+
+    rule: Rule
+    count: int
+    text: str
+
+
+def leaks(looks: Sequence[Look]) -> tuple[Held, ...]:
+    """Return what the second of two looks, before and after a trial, shows more of that is never right."""
+    if len(looks) != 2 or any(look.unread for look in looks):
+        return ()
+    return tuple(_grown(looks[0], looks[1]))
+
+
+def _grown(before: Look, after: Look) -> Iterator[Held]:
+    for title in dict.fromkeys(rule.title for rule in RULES):
+        rules = [rule for rule in RULES if rule.title == title]
+        kinds = {rule.holder for rule in rules}
+        had = sum(pin.count for pin in before.pins if pin.holder in kinds)
+        pins = [pin for pin in after.pins if pin.holder in kinds]
+        count = sum(pin.count for pin in pins) - had
+        if count > 0:
+            yield Held(rules[0], count, f"{title}: {'; '.join(map(_told, pins))}")
+
+
+def _told(pin: Pin) -> str:
+    thing = "objcg" if pin.holder is Holder.OBJCG else "dying memcg"
+    return f"{pin.held} {thing}{'s' if pin.held != 1 else ''} held by {pin}, first {pin.first}"
+
+
+def sentence(look: Look, most: int = 4) -> str:
+    """Say in one line what holds the dying memcgs; empty when there are none, or nothing was seen."""
+    if look.unread or not look.dying:
+        return ""
+    pins = [pin for pin in look.pins if pin.holder is not Holder.OBJCG]
+    rest = f", and {len(pins) - most} kinds more" if len(pins) > most else ""
+    return f"{look.dying} dying, held by " + ", ".join(map(str, pins[:most])) + rest if pins else ""
