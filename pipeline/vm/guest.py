@@ -274,6 +274,13 @@ class Guest:
         while b"\n" not in self._tail.partition(mark.encode())[2] and self._pace.now() - began < self._limits.mark:
             self._pump()
 
+    def rest(self, seconds: float) -> None:
+        """Let the guest run for a moment, and hear what it says."""
+        began = self._pace.now()
+        with contextlib.suppress(GoneError):
+            while self._pace.now() - began < seconds:
+                self._pump()
+
     def ask(self, answer: str, *command: str | int) -> Message | None:
         """Send a command and return the message that answers it; None when none comes or the guest is gone.
 
