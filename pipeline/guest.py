@@ -89,6 +89,22 @@ def build_guest(
     return GuestImage(name, store.path("guest", name) / IMAGE, tuple(programs))
 
 
+def with_file(store: Store, image: GuestImage, path: str, source: Path) -> Path:
+    """Return an initramfs of `image` with the file `source` at `path` too.
+
+    The kernel unpacks archives that stand one behind another (buffer-format.rst in its documentation), so that
+    what belongs to one kernel does not make the guest anew.
+    """
+    data = source.read_bytes()
+    name = key("guest with file 1", image.key, path, data)
+    with store.lock("guest", name):
+        if store.find("guest", name) is None:
+            with store.make("guest", name) as new:
+                more = cpio.archive([Entry.file(path, data)])
+                (new / IMAGE).write_bytes(image.initramfs.read_bytes() + more)
+    return store.path("guest", name) / IMAGE
+
+
 def _sources(folder: Path, programs: Sequence[Program]) -> dict[str, bytes]:
     """Return what is compiled, by its path below `folder`."""
     names = [AGENT, *(program.source for program in programs)]

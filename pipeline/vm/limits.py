@@ -18,6 +18,7 @@ class Limits:
     watchdog    what a program gets beyond twice its budget before the agent kills it
     answer      how long the agent may take over a command that only reads
     mark        until a mark that the agent wrote shows on the console
+    pause       silence after which a report is looked at before it is known to be whole
     settle      silence after which a report that could go on is taken to be whole
     storm       how long reports that come one upon another are listened to
     stacks      how long a hung kernel may print for one sysrq key
@@ -31,6 +32,7 @@ class Limits:
     watchdog: float = 60.0
     answer: float = 60.0
     mark: float = 10.0
+    pause: float = 0.3
     settle: float = 1.5
     storm: float = 5.0
     stacks: float = 20.0
