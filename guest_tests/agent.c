@@ -99,7 +99,7 @@ static int serial = -1;
 static int kmsg = -1;
 static char nonce[65];
 static pid_t scanner, shell;
-static int64_t quiet_since, scan_ticked;	/* ms; when the last run ended */
+static int64_t quiet_since, scan_ticked;	/* ms; when the last run or scan ended */
 
 /* --- time, text ------------------------------------------------------------------ */
 
@@ -800,7 +800,8 @@ static void end_scan(int status)
 		count++;
 	send_leaks(count, text, length < LEAKS_MOST ? length : LEAKS_MOST);
 	free(text);
-	put_file(KMEMLEAK, "clear");
+	/* Not cleared: the host asks again for what a single scan got wrong, and clears it itself. */
+	quiet_since = now_ms();
 }
 
 /* --- a shell, the end --------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ from pipeline.machine import Accel
 
 T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON form; raised when a field changes its meaning."""
 
 
@@ -59,19 +59,14 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What kmemleak told: `count` of unreferenced objects (-1: it could not be read), `text` its file."""
+    """What kmemleak told: `count` of unreferenced objects (-1: it could not be read), `text` its file.
+
+    `again` is the file after a wait and another scan, for as long as the first had something in it.
+    """
 
     count: int
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leak:
-    """A counter that did not come back: `title` names it without figures, so that two runs can be compared."""
-
-    ledger: str
-    title: str
-    text: str
+    again: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,6 @@ class Run:
     cycles             the last count the program gave, None when it gave none
     proofs             one a detector of the profile
     kmemleak           None when no scan was asked for
-    unread             ledgers that were asked for and could not be read
     """
 
     cut: int
@@ -136,8 +130,6 @@ class Run:
     log: str = ""
     proofs: tuple[Proof, ...] = ()
     kmemleak: Scan | None = None
-    leaks: tuple[Leak, ...] = ()
-    unread: tuple[str, ...] = ()
 
 
 def to_json(record: Boot | Run) -> str:

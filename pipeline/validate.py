@@ -28,9 +28,10 @@ from pipeline.tree import Cut, Source
 from pipeline.verdict import Evidence, Reason, Verdict
 from pipeline.vm import probe
 from pipeline.vm.probe import Probe
-from pipeline.vm.session import KMEMLEAK, Setting, session
+from pipeline.vm.guest import KMEMLEAK
+from pipeline.vm.session import Setting, session
 
-KEPT = (("kernels", 40), ("modules", 100), ("guest", 50), ("evidence", 200))
+KEPT = (("kernels", 40), ("modules", 100), ("selftests", 50), ("guest", 50), ("evidence", 200))
 """How many entries of the cache stay; a kernel with its debug information is some 100 MB."""
 
 
@@ -213,7 +214,7 @@ def observe_base(job: Job, store: Store, results: Results, progress: Progress) -
     setting = _setting(job, 0)
     rows = [f"{x.number} {x.program.name} {x.seed} {x.budget}" for x in job.request.plan]
     told = (setting.kernel, setting.guest, repr(setting.machine), setting.accel.value, *setting.profile.cmdline)
-    name = key("evidence 1", *told, *rows)
+    name = key("evidence 2", *told, *rows)
     kept = store.find("evidence", name)
     if kept is not None and not job.request.fresh:
         progress.begin("base")

@@ -10,7 +10,6 @@ from pipeline.machine import Accel
 from pipeline.run import (
     Boot,
     Ended,
-    Leak,
     Proof,
     Run,
     Scan,
@@ -42,8 +41,6 @@ RUN = Run(
     log="console.log",
     proofs=(Proof("kasan", alive=True, evidence="initialized"),),
     kmemleak=Scan(1, "unreferenced object"),
-    leaks=(Leak("cgroup", "dying", "dying: 7"),),
-    unread=("x",),
 )
 BOOT = Boot(0, "k1", "g1", "2node", Accel.KVM, ("qemu",), ("a",), Ended.DONE, "", 3.0, "6.12.0", ("line",))
 

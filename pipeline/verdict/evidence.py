@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline import ktap
+from pipeline import ktap, ledger
 from pipeline.declare import Detector
 from pipeline.findings import Finding, scan
-from pipeline.run import Boot, Proof, Run
+from pipeline.run import Boot, Ended, Proof, Run
 from pipeline.verdict.types import Start, Trial
+from pipeline.window import windows
 
 
 def prove(detectors: Iterable[Detector], console: Sequence[str], files: Mapping[str, str]) -> tuple[Proof, ...]:
@@ -48,11 +49,14 @@ def read_boot(boot: Boot) -> Start:
 
 
 def read_run(run: Run) -> Trial:
-    """Read the kernel's reports out of a run's console and kmemleak file, and the program's KTAP."""
+    """Read the kernel's reports out of a run's console and kmemleak's files, and the program's results and books."""
     found = _reports("\n".join(run.console))
     if run.kmemleak is not None and run.kmemleak.count > 0:
-        found += _reports(_leak_console(run.kmemleak.text))
-    return Trial(run, found, ktap.parse(run.ktap))
+        found += _reports(_leak_console(ledger.seen_twice(run.kmemleak.text, run.kmemleak.again)))
+    books = ledger.parse(run.ktap)
+    # What a program was ended in the middle of is no book of a kernel at rest.
+    leaks = ledger.leaks(books) if run.ended is Ended.DONE else ()
+    return Trial(run, found, ktap.parse(ledger.without(run.ktap)), books, leaks, windows(run.ktap))
 
 
 def _reports(console: str) -> tuple[Finding, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from pipeline import ledger, window
 from pipeline.ktap import Status
 from pipeline.run import Ended, Run
 from pipeline.verdict.sightings import EXIT_BAD_ARGUMENTS, EXIT_SKIPPED
@@ -15,6 +16,9 @@ _LOST = {
 }
 """Ends that say nothing about the kernel unless a report comes with them."""
 
+
+SETUP = "setup"
+"""The library's first test: whether a program could prepare what it needs."""
 
 _NO_WORD = (Ended.LOST, Ended.QEMU_DIED, Ended.TIMEOUT)
 """Ends that are not the kernel's doing."""
@@ -64,7 +68,10 @@ def of_trial(trial: Trial, asked: Asked, *, explained: bool) -> Iterator[Reason]
         return
     yield from _silent_detectors(run, asked)
     yield from _unsaid(trial)
-    yield from _unread_ledgers(run)
+    if not skipped(trial):
+        yield from _unread_books(trial, asked)
+        yield from _missed_windows(trial)
+    yield from _unread_kmemleak(run)
 
 
 def _silent_detectors(run: Run, asked: Asked) -> Iterator[Reason]:
@@ -87,12 +94,32 @@ def _unsaid(trial: Trial) -> Iterator[Reason]:
         yield _gap(Why.KTAP, "not one test", trial.run)
 
 
-def _unread_ledgers(run: Run) -> Iterator[Reason]:
+def _unread_books(trial: Trial, asked: Asked) -> Iterator[Reason]:
+    """Yield what is wrong with the books; a program whose setup failed had no round to keep books of."""
+    failed = any(test.name == SETUP and test.status is Status.NOT_OK for test in trial.tests.tests)
+    if trial.run.program not in asked.books or failed:
+        return
+    for problem in trial.books.problems:
+        yield _gap(Why.LEDGER, f"the books cannot be read: {problem}", trial.run)
+    strange = ledger.unknown(trial.books)
+    if strange:
+        yield _gap(Why.LEDGER, f"no ledger knows the row {strange[0]} of the books", trial.run)
+
+
+def _missed_windows(trial: Trial) -> Iterator[Reason]:
+    """Yield each window whose sides never met: such a trial has shown nothing of what it is there for."""
+    missed = [x for x in trial.windows if not x.overlap]
+    for x in missed:
+        yield _gap(Why.WINDOW, f"{x.sides[0]} never met {x.sides[1]} (window {x.name})", trial.run)
+    said = any(test.name == window.REACHED and test.status is not Status.OK for test in trial.tests.tests)
+    # A program whose setup failed skips that test, and its failing test says more.
+    if said and not missed and not any(test.status is Status.NOT_OK for test in trial.tests.tests):
+        yield _gap(Why.WINDOW, "a window was never reached", trial.run)
+
+
+def _unread_kmemleak(run: Run) -> Iterator[Reason]:
     if run.kmemleak is not None and run.kmemleak.count < 0:
         yield _gap(Why.LEDGER, f"kmemleak could not be read: {run.kmemleak.text.strip()}", run)
-    for ledger in run.unread:
-        if ledger != "kmemleak" or run.kmemleak is None:
-            yield _gap(Why.LEDGER, f"{ledger} could not be read", run)
 
 
 def _unscanned(asked: Asked, kernel: str, trials: tuple[Trial, ...]) -> Iterator[Reason]:
@@ -161,7 +188,7 @@ def _skips(program: str, base: tuple[Trial, ...], patched: tuple[Trial, ...]) ->
     told = set()
     for trial in patched:
         for path, test in trial.tests.flat():
-            if test.status is Status.SKIP and path in ran and path not in told:
+            if test.status is Status.SKIP and path in ran and path not in told and path != window.REACHED:
                 told.add(path)
                 text = f"{program}: {path} ran on the base and is skipped on the patched kernel"
                 yield _gap(Why.SKIPPED, text, program=program)

@@ -56,7 +56,8 @@ def judge(
     if not any((base.starts, base.trials, patched.starts, patched.trials)):
         skip = Reason(Why.NOT_RUN, Outcome.SKIP, title="nothing ran", text="nothing ran")
         return Verdict(worst((Outcome.SKIP, *(x.outcome for x in early))), ordered((*early, skip)))
-    fresh, known = _compared(base, patched, pardon)
+    compared, known = _compared(base, patched, pardon)
+    fresh = sightings.folded(compared)
     on_base = tuple(gaps.of_base(asked, base))
     missing = (*on_base, *gaps.of_patched(asked, base, patched, failed=bool(fresh)))
     measured = (*figures.compared(asked.programs, base, patched), *figures.gaps(asked.programs, base, patched))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from pipeline import ledger
 from pipeline.findings.types import Finding, Kind, same_bug
 from pipeline.ktap import Status, TestResult
 from pipeline.run import Boot, Ended, Run
@@ -89,6 +90,25 @@ def add(to: list[Sighting], new: Sighting) -> None:
     to.append(new)
 
 
+def folded(things: Iterable[Sighting]) -> list[Sighting]:
+    """Return what was seen with the leaks of a program as one: a lost memcg shows in dozens of counters.
+
+    The one that is told is the first by the table of ledgers; the others stand in its report.
+    """
+    seen = list(things)
+    kept: list[Sighting] = []
+    for thing in seen:
+        of_program = [x for x in seen if x.reason.leak is not None and x.reason.program == thing.reason.program]
+        if thing.reason.leak is None:
+            kept.append(thing)
+        elif thing is of_program[0]:
+            first, *others = sorted(of_program, key=lambda x: ledger.rank(x.reason.leak))
+            told = [str(x.reason.leak) for x in others]
+            report = "\n".join(("with it:", *told)) if told else ""
+            kept.append(replace(first, reason=replace(first.reason, report=report)))
+    return kept
+
+
 def _reason(record: Boot | Run, why: Why, title: str, text: str) -> Reason:
     reason = Reason(why, Outcome.FAIL, title=title, text=text, cut=record.cut)
     if isinstance(record, Run):
@@ -132,13 +152,13 @@ def _because(test: TestResult) -> str:
 
 
 def _leaks(trial: Trial) -> Iterator[Sighting]:
-    for leak in trial.run.leaks:
-        yield Sighting(_reason(trial.run, Why.LEAK, f"{leak.ledger}: {leak.title}", leak.text))
+    for leak in trial.leaks:
+        yield Sighting(replace(_reason(trial.run, Why.LEAK, f"leak: {leak.title}", f"leak: {leak}"), leak=leak))
     scan = trial.run.kmemleak
-    if scan is not None and scan.count > 0 and not any(x.kind is Kind.LEAK for x in trial.findings):
+    text = ledger.seen_twice(scan.text, scan.again) if scan is not None and scan.count > 0 else ""
+    if text and not any(x.kind is Kind.LEAK for x in trial.findings):
         title = "kmemleak: unreferenced objects"
-        reason = _reason(trial.run, Why.LEAK, title, f"{title}: {scan.count} after {trial.run.program}")
-        yield Sighting(replace(reason, report=scan.text))
+        yield Sighting(replace(_reason(trial.run, Why.LEAK, title, f"{title} after {trial.run.program}"), report=text))
 
 
 def _end(source: Start | Trial) -> Sighting | None:

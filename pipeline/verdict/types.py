@@ -6,7 +6,9 @@ from enum import Enum
 
 from pipeline.findings.types import Finding
 from pipeline.ktap import Report
+from pipeline.ledger import Books, Leak
 from pipeline.run import Boot, Run
+from pipeline.window import Window
 
 CONFIDENCE = 0.95
 """How sure the bound on the failure rate is."""
@@ -44,6 +46,7 @@ class Why(Enum):
     DETECTOR = "detector not alive"
     KTAP = "test results incomplete"
     LEDGER = "ledger unreadable"
+    WINDOW = "window never reached"
     NO_BASE = "no base to compare with"
     NOT_RUN = "not run"
     SKIPPED = "skipped"
@@ -64,7 +67,7 @@ class Reason:
 
     `title` is what two reasons are compared by, `text` one line for a reader.  `times` counts the trials
     that showed it; `program`, `seed`, `log` and `line` (0-based) are those of the first.  `report` is the
-    kernel's or the compiler's own text.
+    kernel's or the compiler's own text; of a leak in the books, the other rows that leak with it.
     """
 
     why: Why
@@ -83,6 +86,7 @@ class Reason:
     report: str = ""
     log: str = ""
     line: int | None = None
+    leak: Leak | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A run and what was read out of its console, its kmemleak file and its KTAP."""
+    """A run and what was read out of its console, its kmemleak files and its program's lines."""
 
     run: Run
     findings: tuple[Finding, ...]
     tests: Report
+    books: Books = Books((), ())
+    leaks: tuple[Leak, ...] = ()
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +156,14 @@ class Asked:
     """What was asked for: it is checked against what was got.
 
     `trials` of each program on the patched kernel; `detectors` are the names every guest has to prove
-    alive; `kmemleak` says that a scan follows the last trial in a guest.
+    alive; `kmemleak` says that a scan follows the last trial in a guest; `books` are the programs that keep books.
     """
 
     programs: tuple[str, ...]
     trials: int
     detectors: tuple[str, ...] = ()
     kmemleak: bool = False
+    books: tuple[str, ...] = ()
 
 
 def rate_bound(trials: int, confidence: float = CONFIDENCE) -> float:

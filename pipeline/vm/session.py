@@ -17,14 +17,14 @@ from pipeline.matrix import Trial
 from pipeline.progress import Progress
 from pipeline.run import Boot, Ended, Proof, Run, to_json
 from pipeline.store import write_atomic
-from pipeline.vm.guest import GoneError, Guest
+from pipeline.vm import canaries
+from pipeline.vm.guest import KMEMLEAK, GoneError, Guest
 from pipeline.vm.limits import LIMITS, NOMINAL_BOOT, Limits
 from pipeline.vm.log import texts
 from pipeline.vm.qemu import Qemu, Wires
 
 CMDLINE = ("console=ttyS0,115200", "printk.time=1", "nokaslr")
 """For every guest; without KASLR a stack reads the same in every boot and against vmlinux."""
-KMEMLEAK = "/sys/kernel/debug/kmemleak"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,4 +223,4 @@ def _scan(guest: Guest, run: Run, detectors: Sequence[Detector], progress: Progr
     progress.begin(f"{label(run.cut)}: kmemleak scans")
     scan = guest.leaks()
     progress.end("unreadable" if scan.count < 0 else f"{scan.count} unreferenced objects")
-    return replace(run, kmemleak=scan, unread=("kmemleak",) if scan.count < 0 else ())
+    return replace(run, kmemleak=scan)

@@ -1,0 +1,22 @@
+"""Ledgers: what a kernel at rest holds, read by a program between its rounds and judged here (docs/ledgers.md)."""
+
+from pipeline.ledger.book import Book, Books, parse, without
+from pipeline.ledger.kmemleak import seen_twice
+from pipeline.ledger.leak import Leak, leaks, rank, unknown
+from pipeline.ledger.table import LEDGERS, Ledger, Rule, ledger_of
+
+__all__ = [
+    "LEDGERS",
+    "Book",
+    "Books",
+    "Leak",
+    "Ledger",
+    "Rule",
+    "leaks",
+    "ledger_of",
+    "parse",
+    "rank",
+    "seen_twice",
+    "unknown",
+    "without",
+]
