@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline import blame, guest, kernel, symbols, tree, verdict
+from pipeline import blame, guest, kernel, selftests, symbols, tree, verdict
 from pipeline.declare import Profile, Program
 from pipeline.errors import InfraError, TreeError
 from pipeline.findings import Finding, known
@@ -75,6 +75,8 @@ class Job:
     cuts: tuple[Cut, ...] = ()
     images: dict[int, KernelImage] = field(default_factory=dict)
     guest: GuestImage | None = None
+    guests: dict[int, GuestImage] = field(default_factory=dict)
+    """The same by cut, with what its programs take from that very tree."""
     probe: Probe | None = None
     base: Evidence = field(default_factory=Evidence)
     patched: Evidence = field(default_factory=Evidence)
@@ -153,6 +155,7 @@ def look(job: Job, store: Store, results: Results, progress: Progress) -> Eviden
 def build(job: Job, store: Store, results: Results, progress: Progress) -> None:
     """Build the base, the whole series, and the cuts between them when each was asked for."""
     assert job.source is not None
+    assert job.guest is not None
     request = job.request
     wanted = job.cuts if request.every_cut else dict.fromkeys((job.cuts[0], job.cuts[-1]))
     for cut in wanted:
@@ -160,6 +163,9 @@ def build(job: Job, store: Store, results: Results, progress: Progress) -> None:
             store, job.source, cut, request.kconfig, request.profile, jobs=request.jobs, progress=progress
         )
         job.images[cut.index] = image
+        job.guests[cut.index] = selftests.guest_of(
+            store, job.source, cut, job.guest, jobs=request.jobs, progress=progress
+        )
         results.keep(image.log, f"build/cut-{cut.index}.log")
         results.keep(image.config_text_path, f"build/cut-{cut.index}.config")
 
@@ -244,15 +250,14 @@ def evidence_of(folder: Path, cut: int) -> Evidence:
 
 
 def _setting(job: Job, cut: int) -> Setting:
-    assert job.guest is not None
     assert job.probe is not None
-    image = job.images[cut]
+    image, packed = job.images[cut], job.guests[cut]
     return Setting(
         cut=cut,
         kernel=image.key,
         bzimage=image.bzimage,
-        guest=job.guest.key,
-        initramfs=job.guest.initramfs,
+        guest=packed.key,
+        initramfs=packed.initramfs,
         machine=job.request.machine,
         accel=job.probe.accel,
         profile=job.request.profile,

@@ -4,7 +4,7 @@ The index stands beside the folder, not in it: the kernel's build looks for ``.g
 (scripts/setlocalversion), and without one two trees of equal content give equal kernels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline import proc
@@ -43,6 +43,24 @@ def _move(source: Source, commit: str, folder: Path, index: Path) -> Iterator[pr
     env = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
     yield git.ask(source.repo, "-C", str(folder), "clean", "-ffdxq", env=env)
     yield git.ask(source.repo, "-C", str(folder), "read-tree", "--reset", "-u", commit, env=env)
+
+
+def objects(source: Source, commit: str, paths: Sequence[str]) -> dict[str, str]:
+    """Return the git object of each of `paths` in `commit`, without those that it does not have."""
+    listed = git.run(source.repo, "ls-tree", "-z", commit, "--", *paths).decode("utf-8", "surrogateescape")
+    rows = (row.partition("\t") for row in listed.split("\0") if row)
+    return {path: about.split(" ")[2] for about, _tab, path in rows}
+
+
+def checkout_parts(source: Source, commit: str, paths: Sequence[str], folder: Path) -> None:
+    """Write `paths` of `commit`, which it has to have, into `folder`, a new one.  Raises InfraError."""
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InfraError(f"the folder for sources cannot be made: {error.strerror}", where=str(folder)) from error
+    env = {"GIT_INDEX_FILE": str(index_of(folder)), "GIT_WORK_TREE": str(folder)}
+    git.run(source.repo, "-C", str(folder), "checkout", "-q", commit, "--", *paths, env=env)
+    index_of(folder).unlink(missing_ok=True)
 
 
 def index_of(folder: Path) -> Path:
