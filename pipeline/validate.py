@@ -272,6 +272,8 @@ def judge(job: Job) -> Verdict:
         trials=request.trials,
         detectors=tuple(detector.name for detector in request.profile.detectors),
         kmemleak=any(detector.file == KMEMLEAK for detector in request.profile.detectors),
+        # The selftests of a tree have a main() of their own and keep none.
+        books=tuple(program.name for program in request.programs if not program.suite),
     )
     return verdict.judge(
         asked,
