@@ -1,5 +1,6 @@
 """Verdicts: whose fault it is, why, and what the answer is worth (docs/verdicts.md)."""
 
+from pipeline.verdict.canaries import trusted
 from pipeline.verdict.evidence import prove, read_boot, read_run
 from pipeline.verdict.expectation import unmet
 from pipeline.verdict.failures import (
@@ -14,6 +15,7 @@ from pipeline.verdict.types import (
     Blame,
     Evidence,
     Outcome,
+    Planted,
     Reason,
     Start,
     Trial,
@@ -29,6 +31,7 @@ __all__ = [
     "Blame",
     "Evidence",
     "Outcome",
+    "Planted",
     "Reason",
     "Start",
     "Trial",
@@ -44,6 +47,7 @@ __all__ = [
     "rate_bound",
     "read_boot",
     "read_run",
+    "trusted",
     "unmet",
     "warning",
 ]

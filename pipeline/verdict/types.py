@@ -44,6 +44,7 @@ class Why(Enum):
     LOST = "guest lost"
     TIMEOUT = "out of time"
     DETECTOR = "detector not alive"
+    CANARY = "canary not seen"
     KTAP = "test results incomplete"
     LEDGER = "ledger unreadable"
     WINDOW = "window never reached"
@@ -105,13 +106,26 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
+class Planted:
+    """A fault on purpose: the title of what reported it, or (empty) why nothing did."""
+
+    name: str
+    title: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome; `reasons` are what made it, `known` what the base shows too and nobody counts."""
+    """The outcome; `reasons` are what made it, `known` what the base shows too and nobody counts.
+
+    `canaries` are the faults that were planted to see the detectors at work; they are no reasons.
+    """
 
     outcome: Outcome
     reasons: tuple[Reason, ...] = ()
     known: tuple[Reason, ...] = ()
     worth: tuple[Worth, ...] = ()
+    canaries: tuple[Planted, ...] = ()
 
     @property
     def bound(self) -> float:
@@ -203,4 +217,5 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         ordered(reason for part in parts for reason in part.reasons),
         tuple(reason for part in parts for reason in part.known),
         tuple(worth.values()),
+        tuple(planted for part in parts for planted in part.canaries),
     )

@@ -7,6 +7,7 @@ machine took to boot.
 """
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +30,8 @@ SYSRQ = "ldw"
 """drivers/tty/sysrq.c: l backtrace of all active CPUs, d all locks held, w blocked tasks."""
 TURN = 0.05
 """Seconds that one turn of the loop waits for the agent."""
-TAIL = 4096
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
+TAIL = 4096
 """Bytes of the console's end in which marks are looked for."""
 
 
@@ -299,6 +300,38 @@ class Guest:
                 if len(command) < 2 or message.field(0) == str(command[1]):
                     return message
         return None
+
+    def load(self, path: str) -> int | None:
+        """Load a kernel module; return 0 or an errno, None when no answer came."""
+        message = self.ask("loaded", "load", path)
+        return message.integer(1) if message is not None else None
+
+    def write(self, path: str, data: str) -> int | None:
+        """Write to a file in the guest; return 0 or an errno, None when no answer came."""
+        message = self.ask("wrote", "write", path, data)
+        return message.integer(1) if message is not None else None
+
+    def forget(self) -> None:
+        """Read on as if the console began here: what was reported before explains nothing that comes now."""
+        self._scanner = Scanner()
+        self._opened = None
+        self._told = len(self._reports)
+
+    def reported(self, title: str, seconds: float) -> bool:
+        """Hear the console until a report that matches `title` is whole, for `seconds` at the longest.
+
+        Of a report whose end does not show, silence is the end.  Returns False too when the guest ends.
+        """
+        wanted = re.compile(title)
+        began = self._pace.now()
+        with contextlib.suppress(GoneError):
+            while self._pace.now() - began < seconds:
+                self._pump()
+                if self._scanner.pending and self._pace.now() - self._said > self._limits.pause:
+                    self._note(self._scanner.close())
+                if any(wanted.search(row.finding.title) for row in self._reports[self._told :]):
+                    return True
+        return any(wanted.search(row.finding.title) for row in self._reports[self._told :])
 
     def read(self, path: str) -> str | None:
         """Return the text of a file in the guest, None when it cannot be read."""

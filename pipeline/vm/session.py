@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline import machine
-from pipeline.declare import Detector, Profile
+from pipeline.declare import Canary, Detector, Profile
 from pipeline.errors import InfraError
 from pipeline.machine import Accel, Machine
 from pipeline.matrix import Trial
@@ -61,10 +61,20 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A boot, the runs that came of it, and how many of the trials they cover."""
+    """A boot, the runs that came of it, and what the canaries showed if any were planted."""
 
     boot: Boot
     runs: tuple[Run, ...]
+    canaries: tuple[Run, ...] = ()
+
+
+Choose = Callable[[tuple[Run, ...]], tuple[Canary, ...]]
+"""What says which canaries are planted behind these runs."""
+
+
+def none(_runs: tuple[Run, ...]) -> tuple[Canary, ...]:
+    """Plant nothing."""
+    return ()
 
 
 def open_guest(
@@ -96,12 +106,19 @@ def open_guest(
 
 
 def session(
-    setting: Setting, trials: Sequence[Trial], folder: Path, progress: Progress, limits: Limits = LIMITS
+    setting: Setting,
+    trials: Sequence[Trial],
+    folder: Path,
+    progress: Progress,
+    limits: Limits = LIMITS,
+    choose: Choose = none,
 ) -> Session:
     """Boot, run `trials` until one ends the guest, and keep boot.json and run-N.json in `folder`.
 
     A run's console begins where that of the one before it ends, and the last one's ends with the guest: a
-    report that comes late belongs to the program that ran last, and none is lost.  Raises as `open_guest`.
+    report that comes late belongs to the program that ran last, and none is lost.  When all trials have come to
+    their end and the guest is still sane, the canaries that `choose` names are planted in it, and kept as
+    canary-N.json; the last run's console ends with the first of them.  Raises as `open_guest`.
     """
     nonce = secrets.token_hex(8)
     qemu, guest = open_guest(setting, folder, nonce, setting.profile.slowdown, limits=limits)
@@ -120,8 +137,10 @@ def session(
         _keep(boot, folder / "boot.json")
         if boot.ended is not Ended.DONE:
             return Session(boot, ())
-        guest.stretch(max(1.0, boot.seconds / NOMINAL_BOOT) * setting.profile.slowdown)
+        stretch = max(1.0, boot.seconds / NOMINAL_BOOT) * setting.profile.slowdown
+        guest.stretch(stretch)
         first = guest.seen
+        asked = () if trials else choose(())
         for trial in trials:
             progress.begin(f"{label(setting.cut)}: {trial.program.name}, seed {trial.seed}", trial.budget)
             run = _run(guest, boot, trial, folder.name, progress)
@@ -131,14 +150,18 @@ def session(
             # What came up behind a program's back is its report, and the next one gets a guest without it.
             last = run.ended is not Ended.DONE or trial is trials[-1] or guest.troubled()
             if last:
-                run = _finish(guest, run, setting.profile.detectors, progress)
+                run = _scan(guest, run, setting.profile.detectors, progress)
+                sane = run.ended is Ended.DONE and trial is trials[-1] and not guest.troubled()
+                run = replace(run, console=texts(guest.console(first)), first_line=first)
+                asked = choose((*runs, run)) if sane else ()
+                run = run if asked else _finish(guest, run)
             run = replace(run, console=texts(guest.console(first)), first_line=first)
             _keep(run, folder / f"run-{run.number}.json")
             runs.append(run)
             first = guest.seen
             if last:
                 break
-    return Session(boot, tuple(runs))
+        return Session(boot, tuple(runs), _plant(guest, boot, asked, folder, stretch, progress))
 
 
 def _keep(record: Boot | Run, path: Path) -> None:
@@ -148,11 +171,23 @@ def _keep(record: Boot | Run, path: Path) -> None:
         raise InfraError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
-def _finish(guest: Guest, run: Run, detectors: Sequence[Detector], progress: Progress) -> Run:
-    """After the last trial: scan for leaks and power off; a guest that breaks down over that has not come through."""
+def _plant(
+    guest: Guest, boot: Boot, asked: Sequence[Canary], folder: Path, stretch: float, progress: Progress
+) -> tuple[Run, ...]:
+    """Plant what was asked for and power off."""
+    if not asked:
+        return ()
+    runs = canaries.plant(guest, boot, asked, f"{folder.name}/console.log", stretch, progress)
+    for number, run in enumerate(runs, 1):
+        _keep(replace(run, number=number), folder / f"canary-{number}.json")
+    guest.finish()
+    return runs
+
+
+def _finish(guest: Guest, run: Run) -> Run:
+    """Power off after the last trial; a guest that breaks down over that has not come through."""
     if run.ended is not Ended.DONE:
         return run
-    run = _scan(guest, run, detectors, progress)
     asked = guest.gone is None
     guest.finish()
     if guest.gone is None or (asked and guest.gone.ended is Ended.LOST):
