@@ -88,6 +88,9 @@ def test_what_is_written_is_what_comes_out() -> None:
     )
     (program,) = declare.programs(PROGRAM, "x.yaml")
     assert (program.budget, program.threads, program.needs) == (30, 4, ("/sys/fs/cgroup/memory.reclaim",))
+    assert program.suite == ""
+    (other,) = declare.programs(f"{PROGRAM}    suite: mm/hmm\n", "x.yaml")
+    assert other.suite == "mm/hmm"
     (machine,) = declare.machines(MACHINE, "x.yaml")
     assert (machine.cpus, machine.memory_mb, machine.distances) == (2, 1536, ((10, 20), (30, 10)))
     assert case(CASE).expect == declare.Expected(
@@ -158,6 +161,8 @@ def test_a_number_is_written_as_one(written: str) -> None:
         ("profile", "/proc/lockdep_stats", "proc/x", "x.yaml:9:29: expected an absolute path"),
         ("profile", "name: lockdep", "name: kasan", "detector kasan stands twice"),
         ("program", "memcg_churn.c", "../x.c", "x.yaml:3:13: expected a C file beside this one"),
+        ("program", "    needs:", "    suite: ../mm\n    needs:", "x.yaml:7:12: expected a folder below tools/testing"),
+        ("program", "    needs:", "    suite: /mm\n    needs:", "x.yaml:7:12: expected a folder below tools/testing"),
         ("program", "budget: 30", "budget: 0", "x.yaml:5:13: 0 is not between 1 and 86400"),
         ("program", "programs:", "program:", "x.yaml:1:1: unknown key program; did you mean programs?"),
         ("program", "name: memcg_churn", "name: memcg-churn", "expected a name like memcg_churn"),
