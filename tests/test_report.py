@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from pipeline.ledger import Leak
 from pipeline.report import Row, Stage, Summary, clean, html, junit, terminal
 from pipeline.report import json as verdict_json
 from pipeline.run import Ended
@@ -40,6 +41,8 @@ REASON = Reason(
     log="console.log",
     line=99,
 )
+LEAK = Leak("cgroup.nr_dying_subsys_memory", "dying memory groups stay", 14, 120, "groups", "14 groups more", "a css")
+LEAKING = replace(REASON, why=Why.LEAK, title=f"leak: {LEAK.title}", text=f"leak: {LEAK.text}", leak=LEAK)
 WORTH = (Worth("memcg_churn", 3, 90.5, 4200),)
 SUMMARY = Summary(
     version="0.1",
@@ -86,8 +89,27 @@ EVIL = replace(
     trials=(replace(SUMMARY.trials[1], program=HOSTILE, findings=(HOSTILE,)),),
     verdict=Verdict(
         Outcome.FAIL,
-        (replace(REASON, title=HOSTILE, text=HOSTILE, program=HOSTILE, patch=HOSTILE, report=HOSTILE, log=HOSTILE),),
-        (replace(REASON, title=HOSTILE, text=HOSTILE, report=HOSTILE),),
+        (
+            replace(
+                LEAKING,
+                title=HOSTILE,
+                text=HOSTILE,
+                program=HOSTILE,
+                patch=HOSTILE,
+                report=HOSTILE,
+                log=HOSTILE,
+                leak=Leak(HOSTILE, HOSTILE, 1, 1, HOSTILE, HOSTILE, HOSTILE),
+            ),
+        ),
+        (
+            replace(
+                REASON,
+                title=HOSTILE,
+                text=HOSTILE,
+                report=HOSTILE,
+                leak=Leak(HOSTILE, HOSTILE, 1, 1, HOSTILE, HOSTILE, HOSTILE),
+            ),
+        ),
         (Worth(HOSTILE, 1, 1.0, 1),),
     ),
 )
@@ -161,7 +183,7 @@ def test_junit_of_a_failure() -> None:
     assert failure is not None
     assert failure.get("message") == REASON.text
     assert "line 39" in (failure.text or "")
-    assert (only.get("failures"), only.get("errors"), only.get("tests")) == ("1", "0", "5")
+    assert (only.get("failures"), only.get("errors"), only.get("tests")) == ("1", "0", "6")
     assert cases["fs_churn"].find("skipped") is not None
     assert len(cases["applies"]) == len(cases["builds"]) == 0
 
@@ -170,7 +192,8 @@ def test_junit_of_a_pass_and_of_nothing() -> None:
     """A program without a trial is never shown as passed."""
     only = suite(PASSED)
     cases = {case.get("name"): [x.tag for x in case] for case in only if case.tag == "testcase"}
-    assert cases == {"applies": [], "builds": [], "runs": [], "memcg_churn": [], "fs_churn": ["skipped"]}
+    ran = ["applies", "builds", "runs", "memcg_churn", "ledgers"]
+    assert cases == {**{name: [] for name in ran}, "fs_churn": ["skipped"]}
     skip = Reason(Why.NOT_RUN, Outcome.SKIP, title="nothing ran", text="nothing ran")
     nothing = suite(replace(judged(Outcome.SKIP, skip), trials=()))
     assert all(case.find("skipped") is not None for case in nothing.findall("testcase"))
@@ -187,7 +210,25 @@ def test_junit_of_a_series_that_stops_early() -> None:
         "runs": ["skipped"],
         "memcg_churn": ["skipped"],
         "fs_churn": ["skipped"],
+        "ledgers": ["skipped"],
     }
+
+
+def test_a_leak_in_every_format() -> None:
+    """Name, size, slope and pin; in junit it fails the case of the ledgers and no program's."""
+    summary = judged(Outcome.FAIL, LEAKING)
+    row = json.loads(verdict_json.render(summary))["verdict"]["reasons"][0]["leak"]
+    assert (row["ledger"], row["size"], row["unit"], row["pin"]) == (LEAK.ledger, 14, "groups", "a css")
+    assert row["slope"] == pytest.approx(14 / 120)
+    told = terminal.render(summary)
+    assert "leak: 14 groups more" in told
+    assert re.search(r"held by +a css\n", told)
+    text = Page(html.render(summary)).text
+    assert "14 groups in 120 cycles, 0.117 a cycle" in text
+    assert "a css" in text
+    cases = {case.get("name"): [x.tag for x in case] for case in suite(summary).findall("testcase")}
+    assert cases["ledgers"] == ["failure"]
+    assert cases["memcg_churn"] == ["skipped"]
 
 
 REASONS = st.builds(

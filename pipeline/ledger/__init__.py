@@ -1,12 +1,13 @@
 """Ledgers: what a kernel at rest holds, read by a program between its rounds and judged here (docs/ledgers.md)."""
 
-from pipeline.ledger.book import Book, Books, parse, without
+from pipeline.ledger.book import NO_BOOKS, Book, Books, parse, without
 from pipeline.ledger.kmemleak import seen_twice
 from pipeline.ledger.leak import Leak, leaks, rank, unknown
 from pipeline.ledger.table import LEDGERS, Ledger, Rule, ledger_of
 
 __all__ = [
     "LEDGERS",
+    "NO_BOOKS",
     "Book",
     "Books",
     "Leak",

@@ -52,6 +52,10 @@ class Books:
         return tuple(dict.fromkeys(name for book in self.books for name in book.rows))
 
 
+NO_BOOKS = Books((), ())
+"""Of a program that keeps none."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A book that is being read."""

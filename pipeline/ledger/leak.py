@@ -8,6 +8,7 @@ exact (`Rule.RETURNS`): at rest they stand where they stood at the start, and on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.ledger.book import Book, Books
 from pipeline.ledger.table import LEDGERS, Ledger, Rule, ledger_of
@@ -99,10 +100,7 @@ def _stays(ledger: Ledger, row: str, start: Book, end: Book) -> Leak | None:
 
 
 def _grows(ledger: Ledger, row: str, books: Sequence[Book], sign: int) -> Leak | None:
-    steps = [
-        (sign * (after[row] - before[row]), after.cycles - before.cycles)
-        for before, after in zip(books, books[1:], strict=False)
-    ]
+    steps = [(sign * (after[row] - before[row]), after.cycles - before.cycles) for before, after in pairwise(books)]
     if any(grown <= ledger.allowance or cycles <= 0 for grown, cycles in steps):
         return None
     paces = [grown / cycles for grown, cycles in steps]

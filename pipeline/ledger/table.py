@@ -70,6 +70,15 @@ LEDGERS: tuple[Ledger, ...] = (
         "whatever may pin one for good reason (page cache, swap, cached objects, charges kept by CPUs) has been drained",
         "kernel/cgroup/cgroup.c:cgroup_stat_show",
     ),
-    Ledger("groups", r"cgroup\.nr_(descendants|subsys_(?P<what>\w+))", "{what} groups grow", "groups", Rule.GROWS, 0, "x", "y"),
+    Ledger(
+        "groups",
+        r"cgroup\.nr_(descendants|subsys_(?P<what>\w+))",
+        "{what} groups grow",
+        "groups",
+        Rule.GROWS,
+        0,
+        "x",
+        "y",
+    ),
     Ledger("slab", r"slab\.(?P<what>\S+)", "slab objects of {what} grow", "objects", Rule.GROWS, 64, "x", "y"),
 )

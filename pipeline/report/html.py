@@ -65,6 +65,11 @@ _PAGE = """<!DOCTYPE html>
 {% if r.patch %}<dt>patch</dt><dd>{{ r.patch }}</dd>{% endif %}
 {% if r.function %}<dt>function</dt><dd><code>{{ r.function }}</code></dd>{% endif %}
 {% if r.file %}<dt>file</dt><dd><code>{{ r.file }}</code></dd>{% endif %}
+{% if r.leak %}<dt>leak</dt>
+<dd>{{ r.leak.size }} {{ r.leak.unit }} in {{ r.leak.cycles }} cycles, {{ "%.3g"|format(r.leak.slope) }} a cycle
+(<code>{{ r.leak.ledger }}</code>)</dd>
+{% if r.leak.pin %}<dt>held by</dt><dd>{{ r.leak.pin }}</dd>{% endif %}{% endif %}
+
 {% if r.program %}<dt>program</dt>
 <dd><code>{{ r.program }}</code>{% if r.seed is not none %}, seed {{ r.seed }}{% endif %}</dd>{% endif %}
 {% if r.log %}<dt>console</dt><dd><code>{{ r.log }}{% if r.line is not none %}:{{ r.line + 1 }}{% endif %}</code></dd>

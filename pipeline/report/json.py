@@ -22,6 +22,10 @@ def render(summary: Summary) -> str:
     body["keys"] = dict(summary.keys)
     body["files"] = dict(summary.files)
     body["verdict"] |= {"bound": verdict.bound}
+    for kind in ("reasons", "known"):
+        for row, reason in zip(body["verdict"][kind], getattr(verdict, kind), strict=True):
+            if reason.leak is not None:
+                row["leak"]["slope"] = reason.leak.slope
     for row, worth in zip(body["verdict"]["worth"], verdict.worth, strict=True):
         row["bound"] = worth.bound
     return json.dumps(body, indent=1, allow_nan=False).replace("<", "\\u003c") + "\n"

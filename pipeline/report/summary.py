@@ -55,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial in a table; `findings` are titles, `passed` of `tests` KTAP results are ok."""
+    """One trial in a table; `findings` are titles, of leaks too; `passed` of `tests` KTAP results are ok."""
 
     cut: int
     number: int
@@ -82,7 +82,7 @@ class Row:
             run.cycles,
             sum(test.status is Status.OK for test in leaves),
             len(leaves),
-            tuple(dict.fromkeys(finding.title for finding in trial.findings)),
+            tuple(dict.fromkeys((*(x.title for x in trial.findings), *(f"leak: {x.title}" for x in trial.leaks)))),
         )
 
 

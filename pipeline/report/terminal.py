@@ -56,6 +56,8 @@ def _facts(reason: Reason) -> tuple[str, ...]:
         ("patch", reason.patch),
         ("function", reason.function),
         ("file", reason.file),
+        ("ledger", reason.leak.ledger if reason.leak else ""),
+        ("held by", reason.leak.pin if reason.leak else ""),
         ("program", f"{reason.program}, seed {reason.seed}" if reason.seed is not None else reason.program),
         ("console", reason.log if reason.line is None else f"{reason.log}:{reason.line + 1}" if reason.log else ""),
     )

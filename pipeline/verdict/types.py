@@ -6,7 +6,7 @@ from enum import Enum
 
 from pipeline.findings.types import Finding
 from pipeline.ktap import Report
-from pipeline.ledger import Books, Leak
+from pipeline.ledger import NO_BOOKS, Books, Leak
 from pipeline.run import Boot, Run
 from pipeline.window import Window
 
@@ -148,7 +148,7 @@ class Trial:
     run: Run
     findings: tuple[Finding, ...]
     tests: Report
-    books: Books = Books((), ())
+    books: Books = NO_BOOKS
     leaks: tuple[Leak, ...] = ()
     windows: tuple[Window, ...] = ()
 
