@@ -4,7 +4,7 @@ Grammar (each on a line of its own, rounds in their order)::
 
     # ledger <round> cycles=<n> <row>=<n> ...     as many as it takes; a row that is not there is 0
     # ledger <round> unstable <row> ...           rows that still moved when the kernel should have been at rest
-    # ledger <round> end rows=<n>                 how many rows there were, so that a cut book is seen
+    # ledger <round> end rows=<n> ...             how many rows there were, so that a cut book is seen; how it was made
 
 Round 0 is the start, and one book follows after each of the `ROUNDS` rounds.  Any text at all can be
 read: what is wrong with it is listed in `Books.problems`, nothing is raised.
@@ -114,7 +114,7 @@ def _take(book: _Open, words: list[str]) -> str:
 
 
 def _close(book: _Open, words: list[str]) -> str:
-    match = _ROW.fullmatch(words[0]) if len(words) == 1 else None
+    match = _ROW.fullmatch(words[0]) if words else None
     if match is None or match["name"] != "rows":
         return "does not say at its end how many rows it has"
     book.closed = True
