@@ -749,7 +749,7 @@ static bool percpu_back(void)
 	else
 		gt_note("percpu allocations after each round: %lld %lld %lld, memcgs of the last: %llu", percpu[0],
 			percpu[1], percpu[2], (unsigned long long)of);
-	return percpu[0] < 0 || (more < 8 + (long long)of / 8);
+	return percpu[0] < 0 || more <= 4 + (long long)of / 16;
 }
 
 static bool no_oom_kill(void)
