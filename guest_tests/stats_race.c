@@ -52,6 +52,7 @@
 #define CHARGE_BATCH	64		/* include/linux/memcontrol.h, MEMCG_CHARGE_BATCH */
 #define TEXT		16384
 #define PAIRS		32
+#define WAIT		0.0005
 #define SETTLE		8.0		/* seconds: four times FLUSH_TIME (mm/memcontrol.c) */
 /* No counter of a guest that runs for minutes gets here, and every negative one is beyond. */
 #define IMPOSSIBLE	(1ULL << 50)
@@ -331,7 +332,7 @@ static void wait_for_observer(struct pair *pair, unsigned int turn)
 	double until = gt_now() + 0.2;
 
 	while (atomic_load(&pair->watched) != turn && gt_now() < until && !gt_over())
-		sched_yield();
+		gt_sleep(WAIT);
 }
 
 static void remove_batch(struct gt_worker *w)
@@ -497,7 +498,7 @@ static void read_leaf(struct gt_worker *w, struct pair *pair, unsigned int turn,
 	atomic_store(&pair->watched, turn);
 	gt_spin(gt_random_below(&w->random, 300));
 	gt_enter(READ_REMOVAL, OBSERVER);
-	for (n = 0; n < 16 && left; n++)
+	for (n = 0; n < 8 && left; n++)
 		for (i = 0, left = false; i < GT_ARRAY(files); i++)
 			if (fds[i] >= 0 && read_open(fds[i], files[i], text))
 				/* memory.pressure is the cgroup's and stays when only its memcg goes. */
@@ -551,7 +552,8 @@ static void observe(struct gt_worker *w)
 			look_at_parent(o);
 			return;
 		}
-		sched_yield();
+		/* Not a spin: the CPU is another pair's remover's. */
+		gt_sleep(WAIT);
 	}
 	o->seen = turn;
 	name_of(name, sizeof(name), w->rank, pair, gt_random_below(&w->random, BATCH / 2));
@@ -634,10 +636,15 @@ static bool adds_up(char *why, size_t size)
 
 static void settle(void)
 {
+	char why[160], name[16];
+	unsigned int i;
 	double until;
-	char why[160];
 
 	gt_cgroup_remove_below(moving);
+	for (i = 0; i < gt_workers(); i++) {
+		snprintf(name, sizeof(name), "h%u", i);
+		gt_cgroup_remove(gt_cgroup(), name);
+	}
 	drained = gt_cgroup_drain(gt_cgroup(), 60) && drained;
 	for (until = gt_now() + SETTLE; !adds_up(why, sizeof(why)); gt_sleep(0.2)) {
 		gt_count(LATE, 1);

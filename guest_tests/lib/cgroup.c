@@ -22,7 +22,8 @@ int gt_cgroup_make(int parent, const char *name, bool inner)
 	if (fd < 0)
 		return -errno;
 	error = inner ? gt_write(fd, "cgroup.subtree_control", "+memory") : 0;
-	if (!error)
+	/* In cgroup v1 there is no such file: every cgroup of a hierarchy has its controllers. */
+	if (!error || error == -ENOENT)
 		return fd;
 	close(fd);
 	unlinkat(parent, name, AT_REMOVEDIR);
