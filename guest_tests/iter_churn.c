@@ -11,9 +11,9 @@
  *
  *	<own cgroup>			walked from; so is every other name here
  *	  s0, s1			sides: one with memory.high, one with memory.max
- *	    l0/l1/l2/l3			levels that stay
+ *	    l0/l1/l2			levels that stay
  *	      h<n>			home of a churner between two batches
- *	      w<n>/<leaf>		wide: sixteen cgroups whose memcgs come and go
+ *	      w<n>/<leaf>		wide: eight cgroups whose memcgs come and go
  *	      c<n>/0/0/0		deep: the same for a chain, whose memcgs are walked from too
  *	      b<n>/<leaf>		born: made and removed with all they have
  *
@@ -48,11 +48,11 @@
 #include "lib/gt.h"
 
 #define SIDES		2
-#define DEPTH		4		/* levels of a side that stay */
+#define DEPTH		3		/* levels of a side that stay */
 #define PLACES		(SIDES * (DEPTH + 1))
-#define WIDE		16
+#define WIDE		8
 #define CHAIN		4
-#define BORN		6
+#define BORN		4
 #define PAGE		4096L
 #define FILL_PAGES	32		/* SWAP_CLUSTER_MAX: one walk's goal */
 #define DISK		"/dev/ram0"
@@ -61,6 +61,7 @@
 #define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 #define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
 #define SPARE_MB	48		/* free memory that is left when it is made scarce */
+#define PATIENCE	30		/* seconds that dead memcgs have to go when nothing is left of them */
 #define MPOL_PREFERRED	1		/* include/uapi/linux/mempolicy.h */
 /* Seconds of CPU time that no walk may take, and how many times the mean of all. */
 #define WALK_MOST	15.0
@@ -91,8 +92,10 @@ static bool drained = true;
 static struct shared {
 	_Atomic int prey[PLACES];	/* dead memcgs with page cache, by where they stood */
 	_Atomic unsigned int ready;	/* churners that ever had a batch to remove */
-	_Atomic unsigned int turn;	/* walks that two were to begin together */
+	_Atomic unsigned int turn;	/* walks that two are to begin together */
+	_Atomic unsigned int come;	/* the turn that the second has come for */
 	_Atomic int target;		/* and where: a place, or -1 for the own cgroup */
+	_Atomic bool far;		/* and whether to go all the way */
 	_Atomic unsigned long walk_us, walks, longest_us;
 } *shared;
 
@@ -506,10 +509,12 @@ static void timed(double seconds)
 		;
 }
 
-/* A walk from a place, or with -1 from the own cgroup. */
-static void walk(struct gt_worker *w, int place)
+/*
+ * A walk from a place, or with -1 from the own cgroup.  One that stops midway is what leaves a position behind;
+ * one that goes far, with more to get than there is, steps the iterator hundreds of times.
+ */
+static void walk(struct gt_worker *w, int place, bool far)
 {
-	/* Small goals: a walk that stops midway is what leaves a position behind. */
 	static const char *const goals[] = {
 		"128K", "128K swappiness=0", "128K swappiness=0", "128K swappiness=0",
 	};
@@ -519,7 +524,8 @@ static void walk(struct gt_worker *w, int place)
 	double from;
 	int error;
 
-	if (place > 0 && place != place_of(1, 0) && gt_random_one_in(&w->random, 8))
+	/* The sides have limits of their own. */
+	if (!far && place >= 0 && place % (DEPTH + 1) && gt_random_one_in(&w->random, 8))
 		now = gt_read_number(target, "memory.current");
 	/*
 	 * Where there is nothing, memory.reclaim tries seventeen times at thirteen priorities,
@@ -533,7 +539,7 @@ static void walk(struct gt_worker *w, int place)
 		gt_count(LOWERED, 1);
 	} else {
 		error = gt_write(target, "memory.reclaim", "%s",
-				 goals[gt_random_below(&w->random, GT_ARRAY(goals))]);
+				 far ? "64M swappiness=0" : goals[gt_random_below(&w->random, GT_ARRAY(goals))]);
 	}
 	gt_leave(WALK_RELEASE, WALK);
 	timed(cpu_seconds() - from);
@@ -572,6 +578,26 @@ static void make_scarce(void)
 	gt_count(SCARCE, 1);
 }
 
+/* Two walks from the same memcg at the same moment. */
+static void lead(struct gt_worker *w, int place)
+{
+	bool far = gt_random_one_in(&w->random, 2);
+	double until = gt_now() + 0.5;
+	unsigned int turn;
+
+	atomic_store(&shared->target, place);
+	atomic_store(&shared->far, far);
+	turn = atomic_fetch_add(&shared->turn, 1) + 1;
+	gt_count(LEAD, 1);
+	/* The second may be in a walk still, and this one shares its CPU with others. */
+	while (atomic_load(&shared->come) != turn && gt_now() < until && !gt_over())
+		gt_sleep(0.001);
+	gt_meet(WALK_WALK, 0, w, 100);
+	gt_enter(WALK_WALK, 0);
+	walk(w, place, far);
+	gt_leave(WALK_WALK, 0);
+}
+
 static void reclaim_cycle(struct gt_worker *w)
 {
 	unsigned int *seen = w->own;
@@ -581,9 +607,10 @@ static void reclaim_cycle(struct gt_worker *w)
 
 	if (w->rank % 2 && turn != *seen) {
 		*seen = turn;
+		atomic_store(&shared->come, turn);
 		if (gt_meet(WALK_WALK, 1, w, 100)) {
 			gt_enter(WALK_WALK, 1);
-			walk(w, atomic_load(&shared->target));
+			walk(w, atomic_load(&shared->target), atomic_load(&shared->far));
 			gt_leave(WALK_WALK, 1);
 		}
 		return;
@@ -601,15 +628,9 @@ static void reclaim_cycle(struct gt_worker *w)
 	}
 	place = root_above(w, place);
 	if (pair && w->rank % 2 == 0 && gt_random_one_in(&w->random, 2)) {
-		atomic_store(&shared->target, place);
-		atomic_fetch_add(&shared->turn, 1);
-		gt_count(LEAD, 1);
-		gt_meet(WALK_WALK, 0, w, 100);
-		gt_enter(WALK_WALK, 0);
-		walk(w, place);
-		gt_leave(WALK_WALK, 0);
+		lead(w, place);
 	} else {
-		walk(w, place);
+		walk(w, place, false);
 	}
 	/* Time for what was scraped to be freed, before the position that was left on it is read. */
 	gt_sleep(gt_random_below(&w->random, 64) / 1000.0);
@@ -654,7 +675,8 @@ static void settle(void)
 			}
 		}
 	}
-	drained = gt_cgroup_drain(gt_cgroup(), 60) && drained;
+	/* Once is enough to know; what stays would be waited for after each round. */
+	drained = gt_cgroup_drain(gt_cgroup(), drained ? PATIENCE : 1) && drained;
 	/* The other LRU in the next round. */
 	if (lru_gen[0]) {
 		off = !off;
