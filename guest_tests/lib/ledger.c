@@ -186,6 +186,18 @@ static void read_slabs(struct book *book)
 	}
 }
 
+/* Kilobytes of swap in use. */
+static long long swapped(void)
+{
+	char *line, *rest;
+	long long sum = 0, used;
+
+	each_line(line, rest, AT_FDCWD, "/proc/swaps")
+		if (sscanf(line, "/%*s %*s %*d %lld", &used) == 1)
+			sum += used;
+	return sum;
+}
+
 static void read_memory(struct book *book)
 {
 	static const char *const keys[] = {
@@ -202,9 +214,7 @@ static void read_memory(struct book *book)
 			if (!strcmp(name, keys[i]))
 				put(book, value, "meminfo.%.*s", (int)strlen(name) - 1, name);
 	}
-	each_line(line, rest, AT_FDCWD, "/proc/swaps")
-		if (sscanf(line, "/%*s %*s %*d %lld", &value) == 1)
-			put(book, value, "swap.used");
+	put(book, swapped(), "swap.used");
 	/* mm/percpu-stats.c, percpu_stats_show; what is below these lines is long. */
 	each_line(line, rest, AT_FDCWD, "/sys/kernel/debug/percpu_stats") {
 		if (sscanf(line, " nr_cur_alloc : %lld", &value) == 1)
@@ -414,13 +424,16 @@ static void drain_stock(int cgroup)
 	gt_write(cgroup, "memory.high", "%s", high);
 }
 
-static void bring_to_rest(int cgroup)
+static void bring_to_rest(int cgroup, bool first)
 {
 	/* Dirty pages are not dropped.  The agent has told drop_caches not to speak of it. */
 	sync();
 	gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "3");
 	if (cgroup >= 0)
 		drain_stock(cgroup);
+	/* Its reclaim may have swapped something out. */
+	if (first || swapped())
+		gt_swap_drain();
 	/* All callbacks that wait now (kernel/rcu/tree.c, param_set_do_rcu_barrier), and a grace period in any case. */
 	gt_write(AT_FDCWD, "/sys/module/rcutree/parameters/do_rcu_barrier", "1");
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
@@ -566,14 +579,12 @@ void gt_ledger_print(unsigned int round)
 	int cgroup = ours ? gt_cgroup() : -1;
 	unsigned int attempts = 0;
 
-	if (ours)
-		gt_swap_drain();
 	while (!rested && attempts < ATTEMPTS) {
 		other = before;
 		before = now;
 		now = other;
 		if (ours) {
-			bring_to_rest(cgroup);
+			bring_to_rest(cgroup, !attempts);
 			now->n = 0;
 			read_slabs(now);
 			/* The book of the start only says what there is: growth is from round to round. */
