@@ -47,8 +47,8 @@
 #define NODES		8		/* most that are looked at */
 #define PAIRS		8		/* most removers */
 #define PAGE		4096L
-#define CACHE_BYTES	(512 * PAGE)	/* eight xarray nodes of page cache */
-#define ANON_BYTES	(64 * PAGE)
+#define CACHE_BYTES	(256 * PAGE)	/* four xarray nodes of page cache */
+#define ANON_BYTES	(32 * PAGE)
 #define CACHE_DISK	"/dev/ram0"	/* read as it is */
 #define STAYS_DISK	"/dev/ram1"
 #define AUDIT_DISK	"/dev/ram2"
@@ -231,6 +231,16 @@ static void shrunk(void)
 	atomic_fetch_sub(&shared->shrinking, 1);
 }
 
+/* The first `n` of the shrinkers. */
+static void scan_some(unsigned int n, unsigned long long ino, unsigned long most)
+{
+	unsigned int i, node;
+
+	for (i = 0; i < n; i++)
+		for (node = 0; node < 2; node++)
+			gt_shrinker_scan(shrinkers[i], ino, node, most);
+}
+
 /* --- remover and holder ---------------------------------------------------------------------- */
 
 static void remove_begin(struct gt_worker *w)
@@ -289,6 +299,11 @@ static void hold(struct gt_worker *w)
 	folder = openat(gt_cgroup(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
 		gt_die("%s: %s", name, strerror(errno));
+	/* What the dead left is with the folder they were in: it has to go, or there is nothing to be made. */
+	if (may_shrink()) {
+		scan_some(2, atomic_load(&pair->ino), 4 * sizeof(fds) / sizeof(fds[0]));
+		shrunk();
+	}
 	for (i = 0; i < MANY; i++) {
 		enter(folder, i);
 		for (j = 0; j < HELD; j++) {
@@ -330,14 +345,17 @@ static void page_begin(struct gt_worker *w)
 	atomic_store(&shared->pager, a->ino);
 }
 
-/* Reclaim all of a memcg: the page cache leaves shadows, anonymous memory goes to zswap. */
-static void page_out(struct actor *a, unsigned int number)
+/*
+ * Reclaim a memcg: page cache leaves shadows, anonymous memory goes to zswap.  Not for more than there is:
+ * memory.reclaim would try seventeen times.
+ */
+static void page_out(struct actor *a, unsigned int number, long bytes)
 {
 	char path[32];
 
 	snprintf(path, sizeof(path), "%u/memory.reclaim", number);
 	if (may_shrink()) {
-		gt_write(a->many, path, "2M");
+		gt_write(a->many, path, "%ld", bytes - bytes / 8);
 		shrunk();
 	}
 }
@@ -369,8 +387,8 @@ static void page(struct gt_worker *w)
 		snprintf(memory + i, PAGE, "%ld of %u", i, w->index);
 	move_to_node(w, memory);
 	go_home(a);
-	page_out(a, 0);
-	page_out(a, 1);
+	page_out(a, 0, CACHE_BYTES);
+	page_out(a, 1, ANON_BYTES);
 	gt_meet(SCAN, 1, w, 0);
 	gt_enter(SCAN, 1);
 	gt_cgroup_memory(a->many, "-memory");
@@ -393,15 +411,6 @@ static void page(struct gt_worker *w)
 
 /* --- scanner --------------------------------------------------------------------------------------- */
 
-static void scan_all(unsigned long long ino, unsigned long most)
-{
-	unsigned int i, node;
-
-	for (i = 0; i < shrinkers_n; i++)
-		for (node = 0; node < 2; node++)
-			gt_shrinker_scan(shrinkers[i], ino, node, most);
-}
-
 static void scan(struct gt_worker *w)
 {
 	unsigned int i;
@@ -412,10 +421,9 @@ static void scan(struct gt_worker *w)
 	gt_enter(SCAN, 0);
 	if (gt_random_one_in(&w->random, 16))
 		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
-	/* What is left by the dead is with the folder they were in: it has to go so that it is made anew. */
 	for (i = 0; i < PAIRS && atomic_load(&shared->pairs[i].ino); i++)
-		scan_all(atomic_load(&shared->pairs[i].ino), 256);
-	scan_all(atomic_load(&shared->pager), 8 + gt_random_below(&w->random, 256));
+		scan_some(shrinkers_n, atomic_load(&shared->pairs[i].ino), 256);
+	scan_some(shrinkers_n, atomic_load(&shared->pager), 8 + gt_random_below(&w->random, 256));
 	gt_leave(SCAN, 0);
 	shrunk();
 	gt_count(SCANS, 1);
@@ -568,7 +576,7 @@ static void unmount_under(struct gt_worker *w)
 	gt_cgroup_memory(a->many, "+memory");
 	gt_leave(UNMOUNT, 1);
 	/* The pages that a mounted ext4 keeps would pin the memcg that mounted it: let it be the root. */
-	if (gt_cgroup_enter(gt_cgroup(), "..") || !gt_mount("ext4", AUDIT_DISK, audit_point, NULL))
+	if (gt_cgroup_enter(AT_FDCWD, "/sys/fs/cgroup") || !gt_mount("ext4", AUDIT_DISK, audit_point, NULL))
 		gt_die("an auditor cannot mount");
 	go_home(a);
 	find_audited(a);
