@@ -16,9 +16,9 @@ from pipeline.ledger.table import LEDGERS, Ledger, Rule, ledger_of
 SPREAD = 4.0
 """How far the paces of two rounds may lie apart.
 
-Of a leak that strikes at random n times a round on average, n and n' differ by this factor in one pair of
-rounds of a thousand when n is 8, and in one of ten when n is 2: rare leaks may need a longer budget.  What fills
-up (a cache that warms, a stack depot) loses more than that from one round to the next.
+Of a leak that strikes at random, two rounds lie further apart than this in two trials of a hundred when it strikes
+eight times a round on average, and in a quarter of them when it strikes twice: a rare one needs a longer budget or more
+trials.  What fills up (a cache that warms, a stack depot) loses more than that from one round to the next.
 """
 
 
