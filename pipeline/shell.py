@@ -11,7 +11,7 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import guest, kernel, proc, tree
+from pipeline import guest, kernel, proc, selftests, tree
 from pipeline.errors import InfraError
 from pipeline.progress import Progress, Silent
 from pipeline.store import Store
@@ -47,6 +47,7 @@ def run(job: Job, store: Store, progress: Progress) -> int:
     cut = tree.cuts(store, source, request.series)[-1]
     image = kernel.build(store, source, cut, request.kconfig, request.profile, jobs=request.jobs, progress=progress)
     packed = guest.build_guest(store, request.programs, with_shell=True, progress=progress)
+    packed = selftests.guest_of(store, source, cut, packed, jobs=request.jobs, progress=progress)
     with tempfile.TemporaryDirectory(prefix="kpv-shell-") as name:
         folder = Path(name)
         asked = request.accel
