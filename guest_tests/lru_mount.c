@@ -47,6 +47,7 @@
 #define FILES		8		/* in the folder below an overlay */
 #define FIRST_DISK	4		/* /dev/ram4: the first mounter's, who mounts ext4 now and then */
 #define DISKS		2
+#define MADE_AND_GONE	3		/* superblocks that a mounter makes after it has unmounted */
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define FAIL_MOST	2000		/* allocations of one mount; more is no failslab at all */
 #define BYSTANDERS	24		/* memcgs that are there when superblocks are counted */
@@ -237,6 +238,17 @@ static int mount_tmpfs(const char *point)
 	return mount("tmpfs", point, "tmpfs", 0, "mode=0755") ? -errno : 0;
 }
 
+/* What mount(2) does before it looks for a place: the superblock, with its list_lrus, and its end. */
+static bool make_superblock(void)
+{
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	bool good = fs >= 0 && !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+
+	if (fs >= 0)
+		close(fs);
+	return good;
+}
+
 static void unmount(struct actor *a)
 {
 	if (!gt_unmount(a->point, 10))
@@ -278,6 +290,7 @@ static void mount_cycle(struct gt_worker *w)
 {
 	struct actor *a = w->own;
 	struct slot *slot = &shared->slots[w->rank % MOUNTERS];
+	unsigned int i;
 	double until;
 	int error;
 
@@ -304,6 +317,9 @@ static void mount_cycle(struct gt_worker *w)
 	gt_sleep(gt_random_below(&w->random, 30) / 1000.0);
 	gt_enter(REMOVE, 0);
 	unmount(a);
+	/* And one or another comes and goes: a memcg that goes offline sees it half made. */
+	for (i = 0; i < MADE_AND_GONE; i++)
+		make_superblock();
 	gt_leave(REMOVE, 0);
 	gt_cycles(1);
 }
@@ -460,17 +476,6 @@ static void fail_cycle(struct gt_worker *w)
 }
 
 /* --- how many a second ---------------------------------------------------------------------------------- */
-
-/* What mount(2) does before it looks for a place: the superblock, with its list_lrus, and its end. */
-static bool make_superblock(void)
-{
-	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	bool good = fs >= 0 && !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
-
-	if (fs >= 0)
-		close(fs);
-	return good;
-}
 
 /* Newton's; the C library's is in a library of its own. */
 static double root(double x)

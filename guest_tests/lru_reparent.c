@@ -42,6 +42,7 @@
 
 #define MANY		8		/* memcgs of a batch */
 #define HELD		12		/* files that a holder opens in each */
+#define LATE		2		/* batches after which one more is closed */
 #define FILES		256		/* made in the beginning, on ext4 and so on the overlay */
 #define AUDITED		48		/* dentries of an audit, by CPU */
 #define NODES		8		/* most that are looked at */
@@ -173,6 +174,8 @@ struct actor {
 	char point[96];		/* an auditor's */
 	char shrinker[128];
 	unsigned long long ino;
+	int late[LATE][MANY];	/* a holder's files of former batches, one a memcg; 0: none */
+	unsigned int turn;
 };
 
 static void actor_begin(struct gt_worker *w)
@@ -282,36 +285,42 @@ static void look_up_nothing(const char *folder, unsigned int n)
 	}
 }
 
+static int open_one(struct gt_worker *w, unsigned int number)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/%s/%u", base, number % 2 ? "ext4" : "overlay",
+		 gt_random_below(&w->random, FILES));
+	return open(path, O_PATH | O_CLOEXEC);
+}
+
 static void hold(struct gt_worker *w)
 {
 	struct pair *pair = &shared->pairs[w->rank % PAIRS];
-	int folder, fds[MANY * HELD];
-	unsigned int n = 0, i, j;
+	int folder, fds[HELD][MANY], late[MANY];
 	struct actor *a = w->own;
 	char name[16], path[96];
+	unsigned int i, j;
 
 	if (atomic_load(&pair->stage) != MADE) {
 		gt_sleep(0.001);
 		return;
 	}
-	/* The worker that stands as far before this one in its role's row. */
+	/* Roles are dealt in turn: the worker before this one. */
 	snprintf(name, sizeof(name), "t%u", w->index - 1);
 	folder = openat(gt_cgroup(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (folder < 0)
 		gt_die("%s: %s", name, strerror(errno));
 	/* What the dead left is with the folder they were in: it has to go, or there is nothing to be made. */
 	if (may_shrink()) {
-		scan_some(2, atomic_load(&pair->ino), 4 * sizeof(fds) / sizeof(fds[0]));
+		scan_some(2, atomic_load(&pair->ino), 4UL * HELD * MANY);
 		shrunk();
 	}
 	for (i = 0; i < MANY; i++) {
 		enter(folder, i);
-		for (j = 0; j < HELD; j++) {
-			snprintf(path, sizeof(path), "%s/%s/%u", base, j % 2 ? "ext4" : "overlay",
-				 gt_random_below(&w->random, FILES));
-			fds[n] = open(path, O_PATH | O_CLOEXEC);
-			n += fds[n] >= 0;
-		}
+		for (j = 0; j < HELD; j++)
+			fds[j][i] = open_one(w, j);
+		late[i] = open_one(w, i);
 		snprintf(path, sizeof(path), "%s/%s", base, i % 2 ? "ext4" : "overlay");
 		look_up_nothing(path, 2);
 	}
@@ -321,13 +330,21 @@ static void hold(struct gt_worker *w)
 	gt_meet(ADD, 0, w, 0);
 	gt_enter(ADD, 0);
 	/* Until the last one is offline, so that one close or another falls into each memcg's moment. */
-	for (i = 0; i < n; i++) {
-		/* By turns, and not memcg by memcg. */
-		close(fds[(i % MANY * HELD + i / MANY) % n]);
-		gt_spin(gt_random_below(&w->random, 400));
+	for (j = 0; j < HELD; j++) {
+		for (i = 0; i < MANY; i++) {
+			close(fds[j][i]);
+			gt_spin(gt_random_below(&w->random, 400));
+		}
 	}
 	gt_leave(ADD, 0);
-	gt_count(HELD_OPEN, n);
+	/* And these dentries go onto a list when their memcg has long been freed. */
+	for (i = 0; i < MANY; i++) {
+		if (a->late[a->turn % LATE][i])
+			close(a->late[a->turn % LATE][i]);
+		a->late[a->turn % LATE][i] = late[i] < 0 ? 0 : late[i];
+	}
+	a->turn++;
+	gt_count(HELD_OPEN, HELD * MANY);
 }
 
 /* --- pager --------------------------------------------------------------------------------------- */
