@@ -10,24 +10,31 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Holder(Enum):
-    """Who refers to a memcg, or to an objcg, that is offline."""
+class Thing(Enum):
+    """What is held though it should be gone."""
 
-    PAGE_CACHE = "page cache"
+    MEMCG = "dying memcg"
+    OBJCG = "objcg"
+
+
+class Holder(Enum):
+    """Who refers to a memcg, or to an objcg, that is offline; the value follows a number."""
+
+    PAGE_CACHE = "pages of page cache"
     ANON = "anonymous pages"
     SHMEM = "shmem pages"
     SWAP = "swap entries in use"
-    TASKS = "tasks"
-    CHILDREN = "children"
-    STOCK = "charges cached by a CPU"
-    WRITEBACK = "writeback"
+    TASKS = "references by tasks"
+    CHILDREN = "references by dying memcgs"
+    STOCK = "references by charges that a CPU caches"
+    WRITEBACK = "references by writeback"
     SLAB = "slab objects"
     KERNEL_PAGES = "kernel pages"
-    PERCPU = "percpu memory"
+    PERCPU = "percpu allocations"
     ZSWAP = "zswap entries"
-    ITERATOR = "a reclaim iterator"
-    UNCHARGED_SWAP = "swap entries that are free and still charged"
-    UNCHARGED_ID = "swap charges that no swap entry records"
+    ITERATOR = "positions of reclaim iterators"
+    UNCHARGED_SWAP = "swap entries that are free and were never uncharged"
+    UNCHARGED_ID = "swap charges that were never uncharged and that no swap entry has"
     CSS = "css references that nothing known holds"
     OBJCG = "objcg references that nothing known holds"
 
@@ -54,12 +61,14 @@ RULES = (
 class Pin:
     """One kind of hold, over all the memcgs or objcgs that are held in that way.
 
-    held    how many memcgs (for what refers to an objcg: objcgs)
+    thing   which of the two
+    held    how many of them
     count   how many references that makes
     detail  what it is: an inode and its filesystem, a slab cache; empty where there is nothing more to say
-    first   one of them: the path of the memcg, or the address of the objcg
+    first   one of them: the path of the memcg, or the path of the memcg that an objcg is charged to now
     """
 
+    thing: Thing
     holder: Holder
     held: int
     count: int
@@ -122,14 +131,13 @@ def _grown(before: Look, after: Look) -> Iterator[Held]:
 
 
 def _told(pin: Pin) -> str:
-    thing = "objcg" if pin.holder is Holder.OBJCG else "dying memcg"
-    return f"{pin.held} {thing}{'s' if pin.held != 1 else ''} held by {pin}, first {pin.first}"
+    several = "s" if pin.held != 1 else ""
+    place = "the first is" if pin.thing is Thing.MEMCG else "the first is charged to"
+    return f"{pin.held} {pin.thing.value}{several} held by {pin}, {place} {pin.first}"
 
 
 def sentence(look: Look, most: int = 4) -> str:
     """Say in one line what holds the dying memcgs; empty when there are none, or nothing was seen."""
-    if look.unread or not look.dying:
-        return ""
-    pins = [pin for pin in look.pins if pin.holder is not Holder.OBJCG]
+    pins = [pin for pin in look.pins if pin.thing is Thing.MEMCG]
     rest = f", and {len(pins) - most} kinds more" if len(pins) > most else ""
-    return f"{look.dying} dying, held by " + ", ".join(map(str, pins[:most])) + rest if pins else ""
+    return ", ".join(map(str, pins[:most])) + rest

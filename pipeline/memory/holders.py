@@ -32,8 +32,9 @@ class Row:
 
 def _stock(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """mm/memcontrol.c, refill_stock: css_get of the memcg whose charges a CPU keeps for the next time."""
+    at = kernel.own("struct memcg_stock_pcp", "cached")
     for stock in kernel.per_cpu("memcg_stock"):
-        yield int(stock.cached), ""
+        yield kernel.word(stock + at), ""
 
 
 def _children(_kernel: Kernel, groups: tuple[Memcg, ...]) -> References:
@@ -46,7 +47,7 @@ def _children(_kernel: Kernel, groups: tuple[Memcg, ...]) -> References:
 def _tasks(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """kernel/cgroup/cgroup.c, find_css_set: a css_set holds its csses; the last of its tasks frees it."""
     memory = int(kernel.prog.constant("memory_cgrp_id"))
-    for bucket in kernel.variable("css_set_table"):
+    for bucket in kernel.array("css_set_table", "struct hlist_head"):
         for group in hlist_for_each_entry(kernel.prog.type("struct css_set"), bucket.address_of_(), "hlist"):
             yield int(group.subsys[memory]), f"a css_set of {int(group.nr_tasks)} tasks"
 
@@ -54,9 +55,11 @@ def _tasks(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
 def _writeback(kernel: Kernel, groups: tuple[Memcg, ...]) -> References:
     """mm/backing-dev.c, cgwb_create: wb->memcg_css; inodes that were dirtied from a memcg hold its wb."""
     for memcg in groups:
+        if not memcg.object.cgwb_list.next:
+            continue  # wb_memcg_offline: closed
         for wb in kernel.each(memcg.object.cgwb_list, "struct bdi_writeback", "memcg_node"):
             yield int(wb.memcg_css), _device(wb)
-    for wb in kernel.each(kernel.variable("offline_cgwbs"), "struct bdi_writeback", "offline_node"):
+    for wb in kernel.each(kernel.variable("offline_cgwbs", "struct list_head"), "struct bdi_writeback", "offline_node"):
         yield int(wb.memcg_css), _device(wb)
 
 
@@ -74,7 +77,7 @@ def _id(_kernel: Kernel, groups: tuple[Memcg, ...]) -> References:
 def _zswap_cursor(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """mm/zswap.c, shrink_worker: the memcg that is shrunk next, as mem_cgroup_iter() returned it."""
     if kernel.has("zswap_next_shrink"):
-        yield int(kernel.variable("zswap_next_shrink")), "zswap_next_shrink"
+        yield int(kernel.variable("zswap_next_shrink", "struct mem_cgroup *")), "zswap_next_shrink"
 
 
 def _listeners(_kernel: Kernel, groups: tuple[Memcg, ...]) -> References:
@@ -102,16 +105,16 @@ CSS = (
 
 def _objcg_stock(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """mm/memcontrol.c, refill_obj_stock."""
+    at = kernel.own("struct memcg_stock_pcp", "cached_objcg")
     for stock in kernel.per_cpu("memcg_stock"):
-        yield int(stock.cached_objcg), ""
+        yield kernel.word(stock + at), ""
 
 
 def _objcg_tasks(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """mm/memcontrol.c, current_objcg_update: every task keeps the objcg that it charges to."""
-    first = kernel.variable("init_task")
-    kind = kernel.prog.type("struct task_struct")
+    first = kernel.variable("init_task", "struct task_struct")
     for leader in kernel.each(first.tasks, "struct task_struct", "tasks"):
-        for task in kernel.each(leader.signal.thread_head, kind.type_name(), "thread_node"):
+        for task in kernel.each(leader.signal.thread_head, "struct task_struct", "thread_node"):
             yield int(task.objcg) & POINTER, task.comm.string_().decode("utf-8", "replace")
 
 
@@ -124,8 +127,8 @@ def _original(_kernel: Kernel, groups: tuple[Memcg, ...]) -> References:
 def _percpu(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """mm/percpu.c, pcpu_memcg_post_alloc_hook: one reference an allocation, in the chunk's vector."""
     step = kernel.size("struct pcpuobj_ext") // 8
-    heads = kernel.variable("pcpu_chunk_lists")
-    for slot in range(int(kernel.variable("pcpu_nr_slots"))):
+    heads = kernel.variable("pcpu_chunk_lists", "struct list_head *")
+    for slot in range(int(kernel.variable("pcpu_nr_slots", "int"))):
         for chunk in kernel.each(heads[slot], "struct pcpu_chunk", "list"):
             if chunk.obj_exts:
                 # mm/percpu-internal.h, pcpu_chunk_map_bits: one entry for every four bytes.
@@ -138,11 +141,12 @@ def _zswap(kernel: Kernel, _groups: tuple[Memcg, ...]) -> References:
     """mm/zswap.c, zswap_store: one reference an entry."""
     if not kernel.has("zswap_trees"):
         return
-    trees, numbers = kernel.variable("zswap_trees"), kernel.variable("nr_zswap_trees")
-    for device in range(len(trees)):
-        for number in range(int(numbers[device]) if trees[device] else 0):
-            for _, entry in xa_for_each(trees[device][number].address_of_()):
-                yield int(kernel.at("struct zswap_entry", int(entry)).objcg), ""
+    at = kernel.own("struct zswap_entry", "objcg")
+    numbers = kernel.array("nr_zswap_trees", "unsigned int")
+    for trees, count in zip(kernel.array("zswap_trees", "struct xarray *"), numbers, strict=True):
+        for number in range(int(count) if trees else 0):
+            for _, entry in xa_for_each(trees[number].address_of_()):
+                yield kernel.word(int(entry) + at), ""
 
 
 OBJCG = (

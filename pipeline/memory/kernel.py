@@ -1,8 +1,10 @@
 """A kernel's memory with its symbols and its types: a drgn program over what QEMU gives.
 
 Types come from an object that is compiled against the kernel (guest_tests/canary/types.c), since the kernel
-itself has line tables and little more; its own debug information still has what a .c file keeps to itself
-(struct memcg_stock_pcp, struct swap_cgroup_ctrl, struct zswap_entry), with gaps that drgn fills from the object.
+itself has line tables and hardly any types; its own debug information still has the structures that a .c file
+keeps to itself (struct memcg_stock_pcp, struct swap_cgroup_ctrl, struct zswap_entry), with types of members
+missing, so of those only the members' places are taken.  The two are kept apart: a type that one of them
+has in part and the other whole would be found in either.
 """
 
 import struct
@@ -18,6 +20,8 @@ from pipeline.memory.physical import MissingError, Physical
 
 HIGH = 1 << 63
 """Where the kernel's half of the address space begins."""
+LONGEST = 1 << 17
+"""Entries of a list: more than there can be memcgs, tasks or slab caches."""
 LEVELS_SYMBOL = "__pgtable_l5_enabled"
 """arch/x86/kernel/head64.c; not there without CONFIG_X86_5LEVEL (and gone with it, in 6.17)."""
 
@@ -27,20 +31,13 @@ class UnreadableError(Exception):
 
 
 class Kernel:
-    """What `Program` is for a kernel in a guest that stands still."""
+    """A kernel in a guest that stands still."""
 
     def __init__(self, vmlinux: Path, types: Path, memory: Physical) -> None:
         """Read symbols and types.  Raises UnreadableError."""
         self._memory = memory
-        self.prog = Program(Platform(Architecture.X86_64))
-        for path in (vmlinux, types):
-            # Neither is what drgn calls the main module: vmlinux is linked for addresses below its headers.
-            module = self.prog.extra_module(path.name, create=True)
-            if not path.exists():
-                raise UnreadableError(f"there is no {path.name}")
-            module.try_file(path, force=True)
-            if module.debug_file_status is not drgn.ModuleFileStatus.HAVE:
-                raise UnreadableError(f"{path.name} has no debug information that drgn reads")
+        self._own = _program(vmlinux)
+        self.prog = _program(types)
         self._tables = Tables(memory, self.address("init_top_pgt") - KERNEL_TEXT, self._levels())
         self.prog.add_memory_segment(HIGH, HIGH, lambda address, count, _offset, _physical: self.bytes(address, count))
 
@@ -58,25 +55,32 @@ class Kernel:
 
     def address(self, symbol: str) -> int:
         """Return a symbol's address.  Raises UnreadableError."""
-        try:
-            return int(self.prog.symbol(symbol).address)
-        except LookupError:
-            raise UnreadableError(f"this kernel has no {symbol}") from None
+        return self._symbol(symbol)[0]
 
-    def variable(self, name: str) -> Object:
-        """Return a global or static variable.  Raises UnreadableError."""
+    def _symbol(self, name: str) -> tuple[int, int]:
         try:
-            return self.prog.variable(name)
+            symbol = self._own.symbol(name)
         except LookupError:
-            raise UnreadableError(f"this kernel has no {name}, or no type for it") from None
+            raise UnreadableError(f"this kernel has no {name}") from None
+        return int(symbol.address), int(symbol.size)
 
-    def has(self, name: str) -> bool:
+    def has(self, symbol: str) -> bool:
         """Whether there is a variable of that name: some come with the configuration."""
         try:
-            self.prog.variable(name)
+            self._own.symbol(symbol)
         except LookupError:
             return False
         return True
+
+    def variable(self, name: str, kind: str) -> Object:
+        """Return a global or static variable.  Raises UnreadableError; LookupError for want of the type."""
+        return Object(self.prog, kind, address=self.address(name))
+
+    def array(self, name: str, kind: str) -> Object:
+        """Return a variable that is an array of `kind`, of as many as it has room for.  Raises as `variable`."""
+        address, size = self._symbol(name)
+        element = self.prog.type(kind)
+        return Object(self.prog, self.prog.array_type(element, size // drgn.sizeof(element)), address=address)
 
     def bytes(self, address: int, size: int) -> bytes:
         """Return memory at a kernel address.  Raises FaultError."""
@@ -95,28 +99,47 @@ class Kernel:
 
     def size(self, kind: str) -> int:
         """Return the size of a type in bytes.  Raises LookupError."""
-        size = self.prog.type(kind).size
-        assert size is not None
-        return int(size)
+        return int(drgn.sizeof(self.prog.type(kind)))
+
+    def own(self, kind: str, member: str) -> int:
+        """Return where a member stands in a structure that a .c file keeps to itself.  Raises LookupError."""
+        return int(drgn.offsetof(self._own.type(kind), member))
+
+    def own_size(self, kind: str) -> int:
+        """Return the size of a structure that a .c file keeps to itself.  Raises LookupError."""
+        return int(drgn.sizeof(self._own.type(kind)))
+
+    def word(self, address: int) -> int:
+        """Return the 64-bit word at an address.  Raises FaultError."""
+        return self.words(address, 1)[0]
 
     def at(self, kind: str, address: int) -> Object:
         """Return the object of type `kind` at an address."""
         return Object(self.prog, kind, address=address)
 
-    @property
-    def cpus(self) -> range:
-        """The CPUs that may ever be there."""
-        return range(int(self.variable("nr_cpu_ids")))
-
-    def per_cpu(self, name: str) -> Iterator[Object]:
-        """Yield each CPU's copy of a variable."""
-        variable = self.variable(name)
-        offsets = self.variable("__per_cpu_offset")
-        for cpu in self.cpus:
-            place = variable.address_
-            assert place is not None
-            yield Object(self.prog, variable.type_, address=place + int(offsets[cpu]) & (1 << 64) - 1)
+    def per_cpu(self, name: str) -> Iterator[int]:
+        """Yield the address of each CPU's copy of a variable."""
+        offsets = self.array("__per_cpu_offset", "unsigned long")
+        for cpu in range(int(self.variable("nr_cpu_ids", "unsigned int"))):
+            yield self.address(name) + int(offsets[cpu]) & (1 << 64) - 1
 
     def each(self, head: Object, kind: str, member: str) -> Iterator[Object]:
-        """Yield the entries of a list as pointers."""
-        yield from list_for_each_entry(self.prog.type(kind), head.address_of_(), member)
+        """Yield the entries of a list as pointers.  Raises UnreadableError for a list without an end."""
+        entries = list_for_each_entry(self.prog.type(kind), head.address_of_(), member)
+        for count, entry in enumerate(entries):
+            if count == LONGEST:
+                raise UnreadableError(f"a list of {kind} does not come back to where it began")
+            yield entry
+
+
+def _program(path: Path) -> Program:
+    """Return a program of one file.  Raises UnreadableError."""
+    if not path.exists():
+        raise UnreadableError(f"there is no {path.name}")
+    program = Program(Platform(Architecture.X86_64))
+    # Not what drgn calls the main module: a kernel is linked for addresses below its headers.
+    module = program.extra_module(path.name, create=True)
+    module.try_file(path, force=True)
+    if module.debug_file_status is not drgn.ModuleFileStatus.HAVE:
+        raise UnreadableError(f"{path.name} has no debug information that drgn reads")
+    return program

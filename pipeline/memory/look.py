@@ -13,7 +13,7 @@ from pipeline.memory import holders, memcgs, pages, swap
 from pipeline.memory.kernel import Kernel, UnreadableError
 from pipeline.memory.memcgs import Memcg, Objcg
 from pipeline.memory.physical import MissingError
-from pipeline.pin import Holder, Look, Pin
+from pipeline.pin import Holder, Look, Pin, Thing
 
 MOST_PINS = 40
 """Rows that are kept; what is rarer is added up by its holder."""
@@ -63,9 +63,9 @@ def _pins(kernel: Kernel, groups: tuple[Memcg, ...], objcgs: tuple[Objcg, ...]) 
     paths = {memcg.address: memcg.path for memcg in groups}
 
     def charged_to(objcg: int) -> str:
-        return f"charged to {paths.get(int(kernel.at('struct obj_cgroup', objcg).memcg), 'nobody')}"
+        return paths.get(int(kernel.at("struct obj_cgroup", objcg).memcg), "nobody")
 
-    return (*_told(css, lambda at: dying[at].path), *_told(refs, charged_to))
+    return (*_told(Thing.MEMCG, css, lambda at: dying[at].path), *_told(Thing.OBJCG, refs, charged_to))
 
 
 def _held(
@@ -93,21 +93,26 @@ def _leave_over(holds: Holds, counts: Mapping[int, int | None], holder: Holder) 
 
 
 def _iterators(kernel: Kernel, groups: Sequence[Memcg], css: Holds) -> None:
-    """Where an iterator stands on a memcg that is held by nobody known, the iterator it is.
+    """Where nobody known is left over but as many positions of iterators, those are the holders.
 
-    mm/memcontrol.c, mem_cgroup_iter: a position holds no reference as long as it is forgotten on release;
-    in a kernel in which it does, this is where it shows.
+    mm/memcontrol.c, mem_cgroup_iter: a position holds no reference as long as it is forgotten on release; in a
+    kernel in which it does, every left over reference is a position.  One that is not acquits them all: then they
+    stand there by chance.
     """
+    positions: dict[int, Counter[str]] = {}
     for memcg in groups:
         for node in _nodes(kernel, memcg):
-            held = css.get(int(node.iter.position))
-            if held and held[Holder.CSS, ""] > 0:
-                held[Holder.CSS, ""] -= 1
-                held[Holder.ITERATOR, f"of {memcg.path}"] += 1
+            positions.setdefault(int(node.iter.position), Counter())[memcg.path] += 1
+    left = {at: kinds[Holder.CSS, ""] for at, kinds in css.items() if kinds[Holder.CSS, ""] > 0}
+    if any(count > positions.get(at, Counter()).total() for at, count in left.items()):
+        return
+    for at in left:
+        del css[at][Holder.CSS, ""]
+        css[at].update({(Holder.ITERATOR, f"of {path}"): count for path, count in positions[at].items()})
 
 
 def _nodes(kernel: Kernel, memcg: Memcg) -> Iterable[Object]:
-    nodes = kernel.variable("node_data")
+    nodes = kernel.array("node_data", "struct pglist_data *")
     for number in range(len(nodes)):
         if nodes[number]:
             yield memcg.object.nodeinfo[number]
@@ -127,7 +132,7 @@ def _swap(kernel: Kernel, dying: Mapping[int, Memcg], css: Holds) -> None:
         css[at].update({(holder, ""): count for holder, count in kinds.items() if count > 0})
 
 
-def _told(holds: Holds, name: Callable[[int], str]) -> list[Pin]:
+def _told(thing: Thing, holds: Holds, name: Callable[[int], str]) -> list[Pin]:
     """Add up over all that is held, the most first."""
     held: Counter[tuple[Holder, str]] = Counter()
     counts: Counter[tuple[Holder, str]] = Counter()
@@ -138,7 +143,7 @@ def _told(holds: Holds, name: Callable[[int], str]) -> list[Pin]:
                 held[what] += 1
                 counts[what] += count
                 first.setdefault(what, at)
-    pins = [Pin(what[0], held[what], count, what[1], name(first[what])) for what, count in counts.most_common()]
+    pins = [Pin(thing, what[0], held[what], count, what[1], name(first[what])) for what, count in counts.most_common()]
     return pins[:MOST_PINS] + _rest(pins[MOST_PINS:])
 
 
@@ -147,6 +152,13 @@ def _rest(pins: Iterable[Pin]) -> list[Pin]:
     for pin in pins:
         rest.setdefault(pin.holder, []).append(pin)
     return [
-        Pin(holder, max(x.held for x in rows), sum(x.count for x in rows), f"{len(rows)} kinds more", rows[0].first)
+        Pin(
+            rows[0].thing,
+            holder,
+            max(x.held for x in rows),
+            sum(x.count for x in rows),
+            f"{len(rows)} kinds more",
+            rows[0].first,
+        )
         for holder, rows in rest.items()
     ]

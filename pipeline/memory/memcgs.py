@@ -40,7 +40,7 @@ class Objcg:
 
 def memcgs(kernel: Kernel) -> tuple[Memcg, ...]:
     """Return all memcgs that are linked to their parent, which they are until their last reference is put."""
-    root = kernel.variable("root_mem_cgroup")
+    root = kernel.variable("root_mem_cgroup", "struct mem_cgroup *")
     if not root:
         raise UnreadableError("this kernel has no memcg: memory control is off")
     found: list[Memcg] = []
@@ -97,10 +97,12 @@ def _objcgs(kernel: Kernel, groups: tuple[Memcg, ...]) -> Iterator[Objcg]:
     for memcg in groups:
         if memcg.object.objcg:
             yield Objcg(int(memcg.object.objcg), orphan=False, references=None)
+        elif memcg.object.css.parent:
+            continue  # memcg_reparent_objcgs: its list was spliced to its parent's, and its head left as it was
         for objcg in kernel.each(memcg.object.objcg_list, "struct obj_cgroup", "list"):
             yield Objcg(int(objcg), orphan=dead(objcg.refcnt), references=references(objcg.refcnt))
 
 
 def ids(kernel: Kernel) -> int:
     """Return how many memcg ids are in use."""
-    return sum(1 for _ in xa_for_each(kernel.variable("mem_cgroup_ids").address_of_()))
+    return sum(1 for _ in xa_for_each(kernel.variable("mem_cgroup_ids", "struct xarray").address_of_()))

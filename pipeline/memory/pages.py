@@ -22,6 +22,8 @@ SECTION = 1 << 15
 """Pages of a section (arch/x86/include/asm/sparsemem.h, SECTION_SIZE_BITS 27): its struct pages are there or not."""
 VMEMMAP = 0xFFFF_EA00_0000_0000
 """__VMEMMAP_BASE_L4, where the kernel has no vmemmap_base."""
+PAGE_OFFSET = 0xFFFF_8880_0000_0000
+"""__PAGE_OFFSET_BASE_L4, where it has no page_offset_base."""
 ANON = 3
 """Low bits of page.mapping: an anon_vma (1), or one of the other things that are no file (2, 3)."""
 SHMEM = "tmpfs"
@@ -62,7 +64,7 @@ def _add(to: dict[int, Counter[tuple[Holder, str]]], target: int, what: tuple[Ho
 
 def vmemmap(kernel: Kernel) -> int:
     """Return the address of page 0's struct page."""
-    return int(kernel.variable("vmemmap_base")) if kernel.has("vmemmap_base") else VMEMMAP
+    return int(kernel.variable("vmemmap_base", "unsigned long")) if kernel.has("vmemmap_base") else VMEMMAP
 
 
 def _pages(kernel: Kernel) -> Iterator[tuple[int, int]]:
@@ -82,7 +84,7 @@ def _pages(kernel: Kernel) -> Iterator[tuple[int, int]]:
 
 
 def _spans(kernel: Kernel) -> Iterator[tuple[int, int]]:
-    nodes = kernel.variable("node_data")
+    nodes = kernel.array("node_data", "struct pglist_data *")
     for node in range(len(nodes)):
         if nodes[node]:
             first = int(nodes[node].node_start_pfn)
@@ -98,7 +100,7 @@ class _Names:
         self._known: dict[int, tuple[Holder, str]] = {}
 
     def of(self, page: int) -> tuple[Holder, str]:
-        (mapping,) = self._kernel.words(page + self._at, 1)
+        mapping = self._kernel.word(page + self._at)
         if mapping & ANON:
             return Holder.ANON, ""
         if mapping not in self._known:
@@ -132,15 +134,13 @@ class _Caches:
         self._cache = kernel.offset("struct slab", "slab_cache")
         self._step = kernel.size("struct slabobj_ext") // 8
         self._known = {
-            int(cache): (cache.name.string_().decode("utf-8", "replace"), int(cache.oo.x) & 0xFFFF)
-            for cache in kernel.each(kernel.variable("slab_caches"), "struct kmem_cache", "list")
+            int(cache): cache.name.string_().decode("utf-8", "replace")
+            for cache in kernel.each(kernel.variable("slab_caches", "struct list_head"), "struct kmem_cache", "list")
         }
-        """Name and objects a slab of its usual order (mm/slub.c, OO_MASK); a smaller one has fewer."""
 
     def objcgs(self, page: int, vector: int, wanted: Collection[int]) -> Iterator[tuple[int, str]]:
-        (cache,) = self._kernel.words(page + self._cache, 1)
-        name, _ = self._known.get(cache, ("", 0))
-        if not name:
+        name = self._known.get(self._kernel.word(page + self._cache))
+        if name is None:
             return
         objects = int(self._kernel.at("struct slab", page).objects)
         if 0 < objects <= MOST_OBJECTS:
@@ -151,5 +151,5 @@ class _Caches:
 def page_address(kernel: Kernel, page: int) -> int:
     """Return where in the direct map a page's memory is."""
     number = (page - vmemmap(kernel)) // kernel.size("struct page")
-    base = int(kernel.variable("page_offset_base")) if kernel.has("page_offset_base") else 0xFFFF_8880_0000_0000
-    return base + number * PAGE
+    moved = kernel.has("page_offset_base")
+    return (int(kernel.variable("page_offset_base", "unsigned long")) if moved else PAGE_OFFSET) + number * PAGE

@@ -29,14 +29,17 @@ def entries(kernel: Kernel, ids: Collection[int]) -> Entries:
     found = Entries()
     if not ids or not kernel.has("swap_cgroup_ctrl"):
         return found
-    records, devices = kernel.variable("swap_cgroup_ctrl"), kernel.variable("swap_info")
-    for number in range(len(records)):
-        record, device = records[number], devices[number]
-        if not device or not device.swap_map or not record.map:
+    devices = kernel.array("swap_info", "struct swap_info_struct *")
+    size = kernel.own_size("struct swap_cgroup_ctrl")
+    for number, device in enumerate(devices):
+        record = kernel.address("swap_cgroup_ctrl") + number * size
+        pages = kernel.word(record + kernel.own("struct swap_cgroup_ctrl", "map"))
+        length = kernel.word(record + kernel.own("struct swap_cgroup_ctrl", "length"))
+        if not device or not device.swap_map or not pages:
             continue
         most = int(device.max)
         uses = kernel.bytes(int(device.swap_map), most)
-        for block, page in enumerate(kernel.words(int(record.map), int(record.length))):
+        for block, page in enumerate(kernel.words(pages, length)):
             held = memoryview(kernel.bytes(page_address(kernel, page), PAGE)).cast("H")
             for at, ident in enumerate(held, start=block * (PAGE // WIDTH)):
                 if ident in ids and at < most:
