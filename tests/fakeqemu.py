@@ -180,7 +180,7 @@ class Machine:
         self.lock = threading.Lock()
         self.broken = threading.Event()
         self.negotiated = threading.Event()
-        self.runs = 0
+        self.runs = self.scans = 0
         self.ended = False
 
     # --- wires
@@ -463,7 +463,12 @@ class Machine:
                 self.tell(f"read {path} 0 " + quote_from_bytes(FILES[path].encode(), safe=" :"))
             else:
                 self.tell(f"read {path} 2 ")
-        elif words[0] in {"scan", "poweroff", "shell", "stop"}:
+        elif words[0] == "write":
+            self.tell(f"wrote {words[1]} 0")
+        elif words[0] == "scan":
+            self.scans += 1
+            self.play(f"scan:{self.scans}", "scan")
+        elif words[0] in {"poweroff", "shell", "stop"}:
             self.play(words[0])
 
     def main(self) -> None:

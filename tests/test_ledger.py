@@ -203,6 +203,7 @@ def test_a_rare_leak_is_mostly_seen() -> None:
     ("size", "cycles", "text"),
     [
         (300, 100, "3 x a cycle"),
+        (745472, 91, "8192 x a cycle"),
         (3, 100, "30 x in 1000 cycles"),
         (5, 0, "5 x a cycle"),
         (1, 30000, "0.0333 x in 1000 cycles"),

@@ -29,7 +29,7 @@ from pipeline.findings import scan
 from pipeline.machine import Accel, Machine, Node
 from pipeline.matrix import Trial
 from pipeline.progress import Silent
-from pipeline.run import Ended, Run, boot_from_json, run_from_json
+from pipeline.run import Ended, Run, Scan, boot_from_json, run_from_json
 from pipeline.vm import probe
 from pipeline.vm.agent import LINE_MOST, Agent, Message
 from pipeline.vm.limits import LIMITS, Limits
@@ -390,6 +390,23 @@ def test_a_complaint_that_ends_nothing(guest: Callable[..., Session]) -> None:
     """A cgroup that stays behind is no reason to lose the result."""
     said = ["agent", "error /sys/fs/cgroup/run-t1 stays: Device or resource busy"]
     assert only(guest(run=[["begin"], ["ktap", 1], said, ["done"]])).ended is Ended.DONE
+
+
+def test_what_kmemleak_finds_is_looked_for_again(guest: Callable[..., Session]) -> None:
+    """One scan more when there is something, and both texts are kept; none more when there is not."""
+    found = {"scan:1": [["leaks", 2, "a and b"]], "scan:2": [["leaks", 1, "a"]], "scan:3": [["leaks", 9, "too many"]]}
+    run = only(guest(detectors=(KMEMLEAK,), **found))
+    assert run.kmemleak == Scan(2, "a and b", "a")
+    clean = {"scan:1": [["leaks", 0, ""]], "scan:2": [["leaks", 9, "too many"]]}
+    assert only(guest(detectors=(KMEMLEAK,), **clean)).kmemleak == Scan(0, "")
+
+
+def test_a_second_scan_that_cannot_be_read(guest: Callable[..., Session]) -> None:
+    """Half of the answer is none."""
+    found = {"scan:1": [["leaks", 2, "a and b"]], "scan:2": [["agent", "leaks -1 Operation not permitted"]]}
+    run = only(guest(detectors=(KMEMLEAK,), **found))
+    assert run.kmemleak is not None
+    assert run.kmemleak.count == -1
 
 
 @pytest.mark.parametrize("answer", ["leaks x text", "leaks", "leaks -1 Operation not permitted", "error scan: no"])

@@ -119,6 +119,8 @@ def _made(ledger: Ledger, row: str, size: int, cycles: int, since: str) -> Leak:
 def pace_text(size: int, cycles: int, unit: str) -> str:
     """Return a slope as a person would say it: a cycle, or a thousand cycles where that is little."""
     slope = size / max(1, cycles)
+    if slope >= 100:
+        return f"{slope:.0f} {unit} a cycle"
     if slope >= 1:
         return f"{slope:.3g} {unit} a cycle"
     return f"{1000 * slope:.3g} {unit} in 1000 cycles"
