@@ -6,7 +6,7 @@ Kept by content: the same sources, flags and compiler give the same key and the 
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -89,11 +89,11 @@ def build_guest(
     return GuestImage(name, store.path("guest", name) / IMAGE, tuple(programs))
 
 
-def with_file(store: Store, image: GuestImage, path: str, source: Path) -> Path:
-    """Return an initramfs of `image` with the file `source` at `path` too.
+def with_file(store: Store, image: GuestImage, path: str, source: Path) -> GuestImage:
+    """Return `image` with the file `source` at `path` too; its key stays, since what runs in it is the same.
 
-    The kernel unpacks archives that stand one behind another (buffer-format.rst in its documentation), so that
-    what belongs to one kernel does not make the guest anew.
+    The kernel unpacks archives that stand one behind another, so that what belongs to one kernel does not make the
+    guest anew (Documentation/driver-api/early-userspace/buffer-format.rst).
     """
     data = source.read_bytes()
     name = key("guest with file 1", image.key, path, data)
@@ -102,7 +102,7 @@ def with_file(store: Store, image: GuestImage, path: str, source: Path) -> Path:
             with store.make("guest", name) as new:
                 more = cpio.archive([Entry.file(path, data)])
                 (new / IMAGE).write_bytes(image.initramfs.read_bytes() + more)
-    return store.path("guest", name) / IMAGE
+    return replace(image, initramfs=store.path("guest", name) / IMAGE)
 
 
 def _sources(folder: Path, programs: Sequence[Program]) -> dict[str, bytes]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline import blame, guest, kernel, selftests, symbols, tree, verdict
-from pipeline.declare import Profile, Program
+from pipeline import blame, guest, kernel, selftests, symbols, tree, trust, verdict
+from pipeline.declare import Canary, Profile, Program
 from pipeline.errors import InfraError, TreeError
 from pipeline.findings import Finding, known
 from pipeline.findings.known import KnownIssue
@@ -21,15 +21,17 @@ from pipeline.machine import Accel, Machine
 from pipeline.matrix import Trial, plan
 from pipeline.progress import Progress
 from pipeline.results import Results
-from pipeline.run import Ended, boot_from_json, run_from_json
+from pipeline.run import Ended, Run, boot_from_json, run_from_json
 from pipeline.series import Series
 from pipeline.store import Store, key
 from pipeline.tree import Cut, Source
-from pipeline.verdict import Evidence, Reason, Verdict
+from pipeline.verdict import Evidence, Outcome, Reason, Verdict
 from pipeline.vm import probe
-from pipeline.vm.probe import Probe
 from pipeline.vm.guest import KMEMLEAK
+from pipeline.vm.probe import Probe
 from pipeline.vm.session import Setting, session
+
+Canaries = tuple[Canary, ...]
 
 KEPT = (("kernels", 40), ("modules", 100), ("selftests", 50), ("guest", 50), ("evidence", 200))
 """How many entries of the cache stay; a kernel with its debug information is some 100 MB."""
@@ -80,6 +82,8 @@ class Job:
     probe: Probe | None = None
     base: Evidence = field(default_factory=Evidence)
     patched: Evidence = field(default_factory=Evidence)
+    planted: tuple[verdict.Trial, ...] = ()
+    """What the canaries showed that were planted behind the trials of the patched kernel."""
     verdict: Verdict = field(default_factory=lambda: verdict.broken(InfraError("nothing was run")))
     stages: list[tuple[str, float]] = field(default_factory=list)
 
@@ -112,7 +116,8 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
         with job.stage("apply"):
             job.cuts = tree.cuts(store, job.source, request.series)
         with job.stage("guest"):
-            job.guest = guest.build_guest(store, request.programs, with_shell=False, progress=progress)
+            programs = (*request.programs, trust.PROGRAM)
+            job.guest = guest.build_guest(store, programs, with_shell=False, progress=progress)
         with job.stage("build"):
             build(job, store, results, progress)
         with job.stage("accelerator"):
@@ -120,8 +125,12 @@ def run_job(job: Job, store: Store, results: Results, progress: Progress) -> Non
         with job.stage("base"):
             job.base = observe_base(job, store, results, progress)
         with job.stage("patched"):
-            job.patched = observe(job, request.series.total, results, progress)
-        job.verdict = judge(job)
+            rows = trust.plantable(request.profile, job.images[request.series.total])
+            job.patched = observe(job, request.series.total, results, progress, rows)
+        with job.stage("canaries"):
+            found, setting = judge(job), _setting(job, request.series.total)
+            image = job.images[request.series.total]
+            job.verdict = trust.judged(found, setting, image, job.planted, results.folder, progress)
         for kind, most in KEPT:
             store.trim(kind, most)
     except TreeError as error:
@@ -166,6 +175,7 @@ def build(job: Job, store: Store, results: Results, progress: Progress) -> None:
         job.guests[cut.index] = selftests.guest_of(
             store, job.source, cut, job.guest, jobs=request.jobs, progress=progress
         )
+        job.guests[cut.index] = trust.packed(store, job.guests[cut.index], image)
         results.keep(image.log, f"build/cut-{cut.index}.log")
         results.keep(image.config_text_path, f"build/cut-{cut.index}.config")
 
@@ -195,17 +205,26 @@ def accelerator(job: Job, store: Store, results: Results, progress: Progress) ->
     return found
 
 
-def observe(job: Job, cut: int, results: Results, progress: Progress) -> Evidence:
-    """Boot the kernel of `cut` and run the plan in it, booting afresh after whatever ends a guest."""
+def observe(job: Job, cut: int, results: Results, progress: Progress, canaries: Canaries = ()) -> Evidence:
+    """Boot the kernel of `cut` and run the plan in it, booting afresh after whatever ends a guest.
+
+    `canaries` follow in the guest of the last trial, unless something speaks against the kernel by then.
+    """
     setting = _setting(job, cut)
     left = job.request.plan
     evidence = Evidence()
+
+    def choose(runs: tuple[Run, ...]) -> Canaries:
+        so_far = Evidence(evidence.starts, (*evidence.trials, *(verdict.read_run(run) for run in runs)))
+        return canaries if canaries and judge(replace(job, patched=so_far)).outcome is not Outcome.FAIL else ()
+
     while left:
         name = f"boot-{cut}.{len(evidence.starts) + 1}"
-        found = session(setting, left, results.folder / name, progress)
+        found = session(setting, left, results.folder / name, progress, choose=choose)
         start = verdict.read_boot(found.boot)
         trials = tuple(verdict.read_run(run) for run in found.runs)
         evidence = Evidence((*evidence.starts, start), (*evidence.trials, *trials))
+        job.planted = tuple(verdict.read_run(run) for run in found.canaries)
         if found.boot.ended is not Ended.DONE:
             break
         left = left[len(found.runs) :]

@@ -24,8 +24,10 @@ from pipeline.verdict.types import (
 )
 
 
-def trusted(verdict: Verdict, asked: Iterable[Canary], planted: Iterable[Trial]) -> Verdict:
+def trusted(verdict: Verdict, asked: Iterable[Canary], planted: Iterable[Trial], why: str = "") -> Verdict:
     """Return `verdict` with what was seen of each canary; `planted` are the trials called after them.
+
+    `why` says what stood in the way of planting those that have none.
 
     One that was not seen makes it BROKEN, whatever else was not found, unless it is FAIL: what one detector has
     shown is not undone by another that is blind, and no canary is planted behind a kernel that has failed.
@@ -33,16 +35,16 @@ def trusted(verdict: Verdict, asked: Iterable[Canary], planted: Iterable[Trial])
     trials = {trial.run.program: trial for trial in planted}
     if verdict.outcome is Outcome.FAIL and not trials:
         return verdict
-    canaries = tuple(_shown(canary, trials) for canary in asked)
+    canaries = tuple(_shown(canary, trials, why) for canary in asked)
     missing = () if verdict.outcome is Outcome.FAIL else tuple(_unseen(canaries))
     outcome = worst((verdict.outcome, *(reason.outcome for reason in missing)))
     return replace(verdict, outcome=outcome, reasons=ordered((*verdict.reasons, *missing)), canaries=canaries)
 
 
-def _shown(canary: Canary, trials: Mapping[str, Trial]) -> Planted:
+def _shown(canary: Canary, trials: Mapping[str, Trial], why: str) -> Planted:
     trial = trials.get(canary.name)
     if trial is None:
-        return Planted(canary.name, "", "it was not planted")
+        return Planted(canary.name, "", why or "it was not planted")
     titles = _titles(trial)
     found = [title for title in titles if re.search(canary.title, title)]
     if found:
