@@ -284,7 +284,7 @@ def build(args: argparse.Namespace, screen: "Terminal") -> int:
 
 def boot(args: argparse.Namespace, screen: "Terminal") -> int:
     """``kpv boot``: the series' kernel alone, no base and so no verdict."""
-    from pipeline import results, validate
+    from pipeline import ledger, results, validate
     from pipeline.verdict import Outcome
 
     asked = request(args)
@@ -299,11 +299,12 @@ def boot(args: argparse.Namespace, screen: "Terminal") -> int:
     findings = [f for start in evidence.starts for f in start.findings]
     findings += [f for trial in evidence.trials for f in trial.findings]
     for trial in evidence.trials:
-        print("\n".join(trial.run.ktap))
+        # The books are long, and for a parser; they stand in run-*.json.
+        print("\n".join((*ledger.without(trial.run.ktap), *(f"leak: {leak}" for leak in trial.leaks))))
     for finding in findings:
         print(f"\n{finding.title}\n{finding.report}")
     print(f"consoles: {folder.folder}/boot-*/console.log")
-    return Outcome.FAIL.exit_status if findings else 0
+    return Outcome.FAIL.exit_status if findings or any(trial.leaks for trial in evidence.trials) else 0
 
 
 def shell(args: argparse.Namespace, screen: "Terminal") -> int:
