@@ -119,7 +119,7 @@ LEDGERS: tuple[Ledger, ...] = (
         "groups",
         Rule.GROWS,
         0,
-        "a program removes what it makes; a memcg that stays keeps its id (mm/memcontrol.c, mem_cgroup_id_max)",
+        "a program removes what it makes, and a group that is removed counts until it is freed",
         "kernel/cgroup/cgroup-v1.c:proc_cgroupstats_show",
     ),
     Ledger(
