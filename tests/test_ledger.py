@@ -119,7 +119,7 @@ def test_what_grows_with_the_cycles_is_a_leak() -> None:
         (0, 5000, 9000, 9010),  # made at the second round's first use
         (0, 0, 5000, 5000),
         (0, 4000, 6000, 6400),  # fills up
-        (0, 5000, 4000, 6000),  # to and fro
+        (0, 5000, 4000, 6000),  # up and down
         (9000, 6000, 3000, 0),
         (100, 110, 120, 130),  # below the allowance
     ],
