@@ -107,7 +107,8 @@ enum { STILL, MOVABLE, MOVING };
 static struct shared {
 	_Atomic int movable[ACTORS];
 	_Atomic int pid[ACTORS];
-	_Atomic int offline;			/* actors whose memcgs go offline now */
+	_Atomic unsigned int moves[ACTORS];
+	_Atomic int charging, offline;		/* actors that are at it, actors whose memcgs go offline now */
 	_Atomic unsigned int nth[2];		/* the last allocation that failed, in mkdir and in +memory */
 } *shared;
 
@@ -276,7 +277,8 @@ static void charge_written(struct actor *a, struct thing *t)
 /* Charge while a disturber moves this process from one memcg to another. */
 static void charge_moved(struct actor *a, struct thing *t)
 {
-	double until = gt_now() + 0.1;
+	double from = gt_now();
+	unsigned int moves = atomic_load(&shared->moves[a->index]);
 	_Atomic int *state = &shared->movable[a->index];
 	int expect;
 
@@ -290,7 +292,8 @@ static void charge_moved(struct actor *a, struct thing *t)
 		touch(t->memory, t->size, t->dice);
 		madvise(t->memory, t->size, MADV_DONTNEED);
 		close(fd);
-	} while (gt_now() < until && !gt_over());
+		/* For as long, and for a little longer while nobody comes. */
+	} while (gt_now() < from + (atomic_load(&shared->moves[a->index]) == moves ? 0.4 : 0.05) && !gt_over());
 	touch(t->memory, t->size, t->dice);
 	gt_leave(CHARGE_MOVE, 0);
 	for (expect = MOVABLE; !atomic_compare_exchange_weak(state, &expect, STILL); expect = MOVABLE)
@@ -518,6 +521,7 @@ static void fill_batch(struct gt_worker *w)
 	char leaf[16];
 
 	list->n = 0;
+	atomic_fetch_add(&shared->charging, 1);
 	gt_enter(CHARGE_CPU, 0);
 	for (i = 0; i < MANY; i++) {
 		snprintf(leaf, sizeof(leaf), "%u", i);
@@ -540,6 +544,7 @@ static void fill_batch(struct gt_worker *w)
 		go_home(a);
 	}
 	gt_leave(CHARGE_CPU, 0);
+	atomic_fetch_sub(&shared->charging, 1);
 	qsort(list->things, list->n, sizeof(list->things[0]), by_time);
 }
 
@@ -730,17 +735,23 @@ static void move_actors(struct gt_worker *w)
 				gt_note("actor %u cannot be moved", i);
 		}
 		gt_leave(CHARGE_MOVE, 1);
+		atomic_fetch_add(&shared->moves[i], 1);
 		atomic_store(&shared->movable[i], MOVABLE);
 	}
 }
 
+/* Until an actor is where it is to be disturbed. */
+static void wait_for(_Atomic int *actors)
+{
+	double until = gt_now() + 0.5;
+
+	while (!atomic_load(actors) && gt_now() < until && !gt_over())
+		gt_sleep(0.001);
+}
+
 static void swap_off_and_on(void)
 {
-	double until = gt_now() + 0.3;
-
-	/* While things are given back. */
-	while (!atomic_load(&shared->offline) && gt_now() < until && !gt_over())
-		gt_sleep(0.001);
+	wait_for(&shared->offline);
 	gt_enter(RELEASE_SWAPOFF, 1);
 	if (!swapoff(SWAP))
 		gt_count(SWAPOFFS, 1);
@@ -751,6 +762,7 @@ static void swap_off_and_on(void)
 
 static void cpu_off_and_on(void)
 {
+	wait_for(&shared->charging);
 	gt_enter(CHARGE_CPU, 1);
 	if (!gt_write(AT_FDCWD, CPU, "0"))
 		gt_count(CPUS, 1);
@@ -770,16 +782,20 @@ static void memory_off_and_on(struct gt_worker *w)
 	static const struct itimerval soon = { .it_value.tv_usec = 400000 }, never;
 	char path[96];
 
-	snprintf(path, sizeof(path), MEMORY "/memory%u/online", gt_random_below(&w->random, 12));
-	if (access(path, W_OK))
-		return;
-	gt_count(MEMORY_TRIES, 1);
-	setitimer(ITIMER_REAL, &soon, NULL);
-	if (!gt_write(AT_FDCWD, path, "0"))
-		gt_count(MEMORY_BLOCKS, 1);
-	setitimer(ITIMER_REAL, &never, NULL);
-	if (gt_write(AT_FDCWD, path, "1"))
-		gt_note("%s does not come back", path);
+	unsigned int i;
+
+	for (i = 0; i < 3 && !gt_over(); i++) {
+		snprintf(path, sizeof(path), MEMORY "/memory%u/online", 1 + gt_random_below(&w->random, 15));
+		if (access(path, W_OK))
+			continue;
+		gt_count(MEMORY_TRIES, 1);
+		setitimer(ITIMER_REAL, &soon, NULL);
+		if (!gt_write(AT_FDCWD, path, "0"))
+			gt_count(MEMORY_BLOCKS, 1);
+		setitimer(ITIMER_REAL, &never, NULL);
+		if (gt_write(AT_FDCWD, path, "1"))
+			gt_note("%s does not come back", path);
+	}
 }
 
 struct disturber {
@@ -807,11 +823,11 @@ static void disturb(struct gt_worker *w)
 		gt_sleep(gt_random_below(&w->random, 8) / 1000.0);
 	}
 	/* One CPU and one machine's memory: the first disturber only; each once early, then now and then. */
-	if (!w->rank && (cycle == 2 || dice < 2)) {
+	if (!w->rank && (cycle == 1 || dice < 2)) {
 		cpu_off_and_on();
-	} else if (!w->rank && (cycle == 4 || dice < 4)) {
+	} else if (!w->rank && (cycle == 3 || dice < 4)) {
 		memory_off_and_on(w);
-	} else if (!w->rank && (cycle % 2 || dice < 20)) {
+	} else if (!w->rank && (!(cycle % 2) || dice < 20)) {
 		swap_off_and_on();
 	} else if (dice < 56) {
 		gt_write(gt_cgroup(), "memory.reclaim", "256K");
@@ -861,6 +877,7 @@ static void settle(void)
 	bring_back();
 	memset(shared->movable, 0, sizeof(shared->movable));
 	atomic_store(&shared->offline, 0);
+	atomic_store(&shared->charging, 0);
 	files = opendir(base);
 	while (files && (entry = readdir(files)))
 		if (strchr(entry->d_name, '.') && entry->d_name[0] != '.')
