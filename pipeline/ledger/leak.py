@@ -72,9 +72,9 @@ def leaks(books: Books, table: Sequence[Ledger] = LEDGERS) -> tuple[Leak, ...]:
 
 
 def rank(leak: Leak | None, table: Sequence[Ledger] = LEDGERS) -> int:
-    """Return where in the table a leak's ledger stands; what has none comes last."""
+    """Return where in the table a leak's ledger stands; -1 for what is in no book: it was looked for by name."""
     ledger = ledger_of(leak.ledger, table) if leak is not None else None
-    return table.index(ledger) if ledger is not None else len(table)
+    return table.index(ledger) if ledger is not None else -1
 
 
 def unknown(books: Books, table: Sequence[Ledger] = LEDGERS) -> tuple[str, ...]:
