@@ -39,6 +39,10 @@ class Holder(Enum):
     OBJCG = "objcg references that nothing known holds"
 
 
+LEDGER = "pins"
+"""What a leak by what holds it is called among the ledgers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Which holders leave nothing legitimate to hold by, and what it is called when it grows over a trial."""

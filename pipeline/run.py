@@ -12,10 +12,11 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pipeline.errors import UserError
 from pipeline.machine import Accel
+from pipeline.pin import Look
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """Version of the JSON form; raised when a field changes its meaning."""
 
 
@@ -106,6 +107,7 @@ class Run:
     cycles             the last count the program gave, None when it gave none
     proofs             one a detector of the profile
     kmemleak           None when no scan was asked for
+    looks              at memory control from the host, before and after; one fewer when the guest had ended
     """
 
     cut: int
@@ -130,6 +132,7 @@ class Run:
     log: str = ""
     proofs: tuple[Proof, ...] = ()
     kmemleak: Scan | None = None
+    looks: tuple[Look, ...] = ()
 
 
 def to_json(record: Boot | Run) -> str:

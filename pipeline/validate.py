@@ -239,7 +239,7 @@ def observe_base(job: Job, store: Store, results: Results, progress: Progress) -
     setting = _setting(job, 0)
     rows = [f"{x.number} {x.program.name} {x.seed} {x.budget}" for x in job.request.plan]
     told = (setting.kernel, setting.guest, repr(setting.machine), setting.accel.value, *setting.profile.cmdline)
-    name = key("evidence 2", *told, *rows)
+    name = key("evidence 3", *told, *rows)
     kept = store.find("evidence", name)
     if kept is not None and not job.request.fresh:
         progress.begin("base")
@@ -271,6 +271,8 @@ def evidence_of(folder: Path, cut: int) -> Evidence:
 def _setting(job: Job, cut: int) -> Setting:
     assert job.probe is not None
     image, packed = job.images[cut], job.guests[cut]
+    assert image.modules is not None
+    no_types = image.modules.why(image.modules.types)
     return Setting(
         cut=cut,
         kernel=image.key,
@@ -280,6 +282,8 @@ def _setting(job: Job, cut: int) -> Setting:
         machine=job.request.machine,
         accel=job.probe.accel,
         profile=job.request.profile,
+        types=None if no_types else image.modules.types,
+        no_types=no_types,
     )
 
 

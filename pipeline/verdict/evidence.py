@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from pipeline import ktap, ledger
+from pipeline import ktap, ledger, pin
 from pipeline.declare import Detector
 from pipeline.findings import Finding, scan
 from pipeline.run import Boot, Ended, Proof, Run
 from pipeline.verdict.types import Start, Trial
 from pipeline.window import windows
+
+_DYING = ("cgroup.nr_dying_descendants", "cgroup.nr_dying_subsys_memory", "cgroups.memory")
+"""Rows of the books that count memcgs which are dying; the host has seen what holds those."""
 
 
 def prove(detectors: Iterable[Detector], console: Sequence[str], files: Mapping[str, str]) -> tuple[Proof, ...]:
@@ -55,8 +59,24 @@ def read_run(run: Run) -> Trial:
         found += _reports(_leak_console(ledger.seen_twice(run.kmemleak.text, run.kmemleak.again)))
     books = ledger.parse(run.ktap)
     # What a program was ended in the middle of is no book of a kernel at rest.
-    leaks = ledger.leaks(books) if run.ended is Ended.DONE else ()
+    leaks = (*_pins(run), *ledger.leaks(books)) if run.ended is Ended.DONE else ()
+    leaks = tuple(_pinned(leak, run) for leak in leaks)
     return Trial(run, found, ktap.parse(ledger.without(run.ktap)), books, leaks, windows(run.ktap))
+
+
+def _pins(run: Run) -> tuple[ledger.Leak, ...]:
+    """Return the references that grew over a trial and that nobody known holds."""
+    return tuple(
+        ledger.Leak(pin.LEDGER, held.rule.title, held.count, run.cycles or 0, "references", held.text)
+        for held in pin.leaks(run.looks)
+    )
+
+
+def _pinned(leak: ledger.Leak, run: Run) -> ledger.Leak:
+    """Say what holds the groups that are dying, where the host has seen it."""
+    if not run.looks or not leak.ledger.startswith(_DYING):
+        return leak
+    return replace(leak, pin=pin.sentence(run.looks[-1]))
 
 
 def _reports(console: str) -> tuple[Finding, ...]:

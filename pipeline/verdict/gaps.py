@@ -1,6 +1,6 @@
 """What was asked for and is not in the evidence: each gap makes a verdict BROKEN, never PASS."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline import ledger, window
 from pipeline.ktap import Status
@@ -172,6 +172,15 @@ def of_patched(asked: Asked, base: Evidence, patched: Evidence, *, failed: bool)
             yield _gap(Why.NOT_RUN, text, program=program)
         yield from _skips(program, base.of(program), trials)
     yield from _unscanned(asked, "patched", patched.trials)
+    yield from _unseen(patched.trials)
+
+
+def _unseen(trials: Iterable[Trial]) -> Iterator[Reason]:
+    """Remark that the host could not look into the guest's memory, so that no leak's holder is named."""
+    whys = dict.fromkeys(look.unread for trial in trials for look in trial.run.looks if look.unread)
+    for why in whys:
+        text = f"what holds a lost memcg cannot be named: {why}"
+        yield Reason(Why.LEDGER, Outcome.SKIP, title=text, text=text)
 
 
 def _skips(program: str, base: tuple[Trial, ...], patched: tuple[Trial, ...]) -> Iterator[Reason]:

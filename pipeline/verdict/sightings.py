@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pipeline import ledger
+from pipeline import ledger, pin
 from pipeline.findings.types import Finding, Kind, same_bug
 from pipeline.ktap import Status, TestResult
 from pipeline.run import Boot, Ended, Run
@@ -102,11 +102,16 @@ def folded(things: Iterable[Sighting]) -> list[Sighting]:
         if thing.reason.leak is None:
             kept.append(thing)
         elif thing is of_program[0]:
-            first, *others = sorted(of_program, key=lambda x: ledger.rank(x.reason.leak))
+            first, *others = sorted(of_program, key=lambda x: _rank(x.reason.leak))
             told = [str(x.reason.leak) for x in others]
             report = "\n".join(("with it:", *told)) if told else ""
             kept.append(replace(first, reason=replace(first.reason, report=report)))
     return kept
+
+
+def _rank(leak: ledger.Leak | None) -> tuple[bool, int]:
+    """Order leaks: what holds a lost memcg says more than all that it takes with it."""
+    return leak is None or leak.ledger != pin.LEDGER, ledger.rank(leak)
 
 
 def _reason(record: Boot | Run, why: Why, title: str, text: str) -> Reason:

@@ -22,6 +22,7 @@ from pipeline.vm.guest import KMEMLEAK, GoneError, Guest
 from pipeline.vm.limits import LIMITS, NOMINAL_BOOT, Limits
 from pipeline.vm.log import texts
 from pipeline.vm.qemu import Qemu, Wires
+from pipeline.vm.sight import Sight
 
 CMDLINE = ("console=ttyS0,115200", "printk.time=1", "nokaslr")
 """For every guest; without KASLR a stack reads the same in every boot and against vmlinux."""
@@ -40,6 +41,9 @@ class Setting:
     accel: Accel
     profile: Profile
     append: tuple[str, ...] = ()
+    types: Path | None = None
+    """The kernel's types, for looks into its memory (docs/pins.md), which stands beside its vmlinux."""
+    no_types: str = "no types were built for this kernel"
 
     def cmdline(self, nonce: str) -> tuple[str, ...]:
         """Return the kernel's parameters, one an entry."""
@@ -139,6 +143,8 @@ def session(
             return Session(boot, ())
         stretch = max(1.0, boot.seconds / NOMINAL_BOOT) * setting.profile.slowdown
         guest.stretch(stretch)
+        sight = _sight(setting, qemu, guest)
+        before = sight.settled()
         first = guest.seen
         asked = () if trials else choose(())
         for trial in trials:
@@ -146,6 +152,9 @@ def session(
             run = _run(guest, boot, trial, folder.name, progress)
             # After every trial, so that a guest that dies later leaves this one proved.
             run = replace(run, proofs=_prove(guest, run, setting.profile.detectors))
+            if run.ended is Ended.DONE:
+                run = replace(run, looks=(before, sight.settled()))
+                before = run.looks[-1]
             progress.end(_outcome(run))
             # What came up behind a program's back is its report, and the next one gets a guest without it.
             last = run.ended is not Ended.DONE or trial is trials[-1] or guest.troubled()
@@ -162,6 +171,14 @@ def session(
             if last:
                 break
         return Session(boot, tuple(runs), _plant(guest, boot, asked, folder, stretch, progress))
+
+
+def _sight(setting: Setting, qemu: Qemu, guest: Guest) -> Sight:
+    """Return what looks into the guest's memory, or says why it cannot."""
+    vmlinux = setting.bzimage.with_name("vmlinux")
+    if setting.types is None:
+        return Sight(qemu, guest, vmlinux, vmlinux, setting.no_types)
+    return Sight(qemu, guest, vmlinux, setting.types)
 
 
 def _keep(record: Boot | Run, path: Path) -> None:
