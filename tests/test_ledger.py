@@ -293,6 +293,15 @@ def test_the_spread_is_what_its_comment_says() -> None:
     assert apart(2) == pytest.approx(0.25, abs=0.05)
 
 
+def test_what_could_not_be_read_is_told_from_nothing() -> None:
+    """A kernel without a free page, a dentry or a slab object is one that nobody looked at."""
+    whole = ledger.parse(GOLDEN[0].read_text().splitlines())
+    assert ledger.absent(whole) == ()
+    blind = tuple(Book(x.round, x.cycles, {k: v for k, v in x.rows.items() if "slab" not in k}) for x in whole.books)
+    assert ledger.absent(Books(blind, ())) == ("slab objects",)
+    assert "shrinkers" in ledger.absent(ledger.parse(printed({"slab.dentry": (1, 1, 1, 1)})))
+
+
 def test_a_row_that_nobody_knows() -> None:
     """It belongs to no ledger, and is named."""
     assert ledger_of("no such row", LEDGERS) is None

@@ -4,13 +4,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "inside.h"
+
+/* Seconds after which swapoff is given up. */
+#define SWAPOFF		60
 
 int gt_cgroup_make(int parent, const char *name, bool inner)
 {
@@ -121,16 +126,27 @@ static long long dying(int cgroup)
 	return csses > cgroups ? csses : cgroups;
 }
 
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
 /*
  * A swapped page of a dead memcg pins it, and so does its slot after the page was freed, for as
  * long as it waits in a CPU's cache of slots (mm/swap_slots.c), which only swapoff empties.
  */
 void gt_swap_drain(void)
 {
+	static const struct itimerval soon = { .it_value.tv_sec = SWAPOFF }, never;
+	struct sigaction action = { .sa_handler = on_alarm }, before;
 	char text[1024], *line = text;
+	static bool stuck;
 
-	if (gt_read(AT_FDCWD, "/proc/swaps", text, sizeof(text)) < 0)
+	if (stuck || gt_read(AT_FDCWD, "/proc/swaps", text, sizeof(text)) < 0)
 		return;
+	/* An entry that nobody owns any more is looked for until a signal comes (mm/swapfile.c, try_to_unuse). */
+	sigaction(SIGALRM, &action, &before);
+	setitimer(ITIMER_REAL, &soon, NULL);
 	while ((line = strchr(line, '\n')) && line[1] == '/') {
 		char path[128], device[160];
 
@@ -139,9 +155,13 @@ void gt_swap_drain(void)
 			continue;
 		/* Where it was turned on in a mount namespace that has gone, its folder is not said. */
 		snprintf(device, sizeof(device), "/dev/%s", strrchr(path, '/') + 1);
-		if (swapoff(device) || swapon(device, 0))
-			gt_note("swap on %s cannot be drained: %s", device, strerror(errno));
+		if (!swapoff(device) && !swapon(device, 0))
+			continue;
+		gt_note("swap on %s cannot be drained: %s", device, strerror(errno));
+		stuck = true;
 	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &before, NULL);
 }
 
 bool gt_cgroup_drain(int cgroup, double seconds)

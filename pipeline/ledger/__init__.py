@@ -2,7 +2,7 @@
 
 from pipeline.ledger.book import NO_BOOKS, Book, Books, parse, without
 from pipeline.ledger.kmemleak import seen_twice
-from pipeline.ledger.leak import Leak, leaks, rank, unknown
+from pipeline.ledger.leak import Leak, absent, leaks, rank, unknown
 from pipeline.ledger.table import LEDGERS, Ledger, Rule, ledger_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Leak",
     "Ledger",
     "Rule",
+    "absent",
     "leaks",
     "ledger_of",
     "parse",

@@ -82,6 +82,18 @@ def unknown(books: Books, table: Sequence[Ledger] = LEDGERS) -> tuple[str, ...]:
     return tuple(row for row in books.rows if ledger_of(row, table) is None)
 
 
+def absent(books: Books, table: Sequence[Ledger] = LEDGERS) -> tuple[str, ...]:
+    """Return the ledgers that every kernel has something to say to, and of which a book has no row.
+
+    A row of 0 is left out, and so is one whose file could not be read: here the two can be told apart.
+    """
+    return tuple(
+        x.name
+        for x in table
+        if x.always and not all(any(ledger_of(row, table) is x for row in book.rows) for book in books.books)
+    )
+
+
 def _leak(ledger: Ledger, row: str, books: Sequence[Book]) -> Leak | None:
     match ledger.rule:
         case Rule.NOTED:

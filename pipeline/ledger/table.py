@@ -36,6 +36,7 @@ class Ledger:
     allowance  in `unit`: in all (RETURNS) or a round (GROWS, FALLS)
     reason     why that much, or why it is not judged
     source     kernel file and function that the figure comes from
+    always     every kernel has some of it: books without a row of this are of a kernel that could not be read
     """
 
     name: str
@@ -46,6 +47,7 @@ class Ledger:
     allowance: int
     reason: str
     source: str
+    always: bool = False
 
     def titled(self, row: str) -> str:
         """Return the title of a leak in `row`."""
@@ -121,6 +123,7 @@ LEDGERS: tuple[Ledger, ...] = (
         0,
         "a program removes what it makes, and a group that is removed counts until it is freed",
         "kernel/cgroup/cgroup-v1.c:proc_cgroupstats_show",
+        always=True,
     ),
     Ledger(
         "dead lists",
@@ -151,6 +154,7 @@ LEDGERS: tuple[Ledger, ...] = (
         0,
         "each superblock and zswap pool has one that goes with it, and a program unmounts what it mounts",
         "mm/shrinker_debug.c:shrinker_debugfs_add",
+        always=True,
     ),
     Ledger(
         "charges",
@@ -232,6 +236,7 @@ LEDGERS: tuple[Ledger, ...] = (
         128,
         _BY_CPU + "a slab of its own each, whose free objects count as used, mostly of 64 objects or fewer",
         "mm/slub.c:get_slabinfo",
+        always=True,
     ),
     Ledger(
         "slab pages",
@@ -262,6 +267,7 @@ LEDGERS: tuple[Ledger, ...] = (
         64,
         "as for objects on lists",
         "fs/dcache.c:proc_nr_dentry, fs/inode.c:proc_nr_inodes",
+        always=True,
     ),
     Ledger(
         "unused dentries and inodes",
@@ -292,6 +298,7 @@ LEDGERS: tuple[Ledger, ...] = (
         256,
         "workers come when work piles up and go after five minutes (kernel/workqueue.c, IDLE_WORKER_TIMEOUT)",
         "fs/proc/meminfo.c:meminfo_proc_show",
+        always=True,
     ),
     Ledger(
         "page tables",
@@ -332,6 +339,7 @@ LEDGERS: tuple[Ledger, ...] = (
         512,
         "RAM disks take a page for each block that is first written, allocators their slack, debugging its stacks",
         "mm/vmstat.c:zoneinfo_show_print",
+        always=True,
     ),
     Ledger(
         "pages by kind",

@@ -101,6 +101,8 @@ def _unread_books(trial: Trial, asked: Asked) -> Iterator[Reason]:
         return
     for problem in trial.books.problems:
         yield _gap(Why.LEDGER, f"the books cannot be read: {problem}", trial.run)
+    for name in ledger.absent(trial.books):
+        yield _gap(Why.LEDGER, f"the books cannot be read: no row of {name}", trial.run)
     strange = ledger.unknown(trial.books)
     if strange:
         yield _gap(Why.LEDGER, f"no ledger knows the row {strange[0]} of the books", trial.run)
