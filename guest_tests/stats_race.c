@@ -358,9 +358,12 @@ static void remove_batch(struct gt_worker *w)
 		if (gt_random_one_in(&w->random, 4)) {
 			char path[64];
 
-			/* Events of its own, and pages that go to swap while it is removed. */
+			/*
+			 * Events of its own, and pages in swap.  Not much less than what is filled in: who stays above the
+			 * limit is put to sleep for up to two seconds (mm/memcontrol.c, calculate_high_delay).
+			 */
 			snprintf(path, sizeof(path), "%s/memory.high", name);
-			gt_write(moving, path, "32K");
+			gt_write(moving, path, "%lld", (2 * FILL_PAGES - 8) * PAGE);
 		}
 		if (gt_cgroup_enter(moving, name))
 			gt_die("%s cannot be entered", name);
