@@ -106,6 +106,14 @@ _PAGE = """<!DOCTYPE html>
 {% endfor %}
 </table></div></section>
 {% endif %}
+{% if s.verdict.canaries %}
+<section><h2>Canaries: {{ s.canaries }}</h2><div class="wide"><table>
+<tr><th>fault on purpose</th><th>reported as</th></tr>
+{% for c in s.verdict.canaries %}
+<tr><td>{{ c.name }}</td><td{% if not c.title %} class="bad"{% endif %}>{{ c.title or c.why }}</td></tr>
+{% endfor %}
+</table></div></section>
+{% endif %}
 {% if s.stages %}
 <section><h2>Stages</h2><div class="wide"><table>
 {% for stage in s.stages %}

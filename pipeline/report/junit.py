@@ -62,6 +62,7 @@ def render(summary: Summary) -> str:
             "base": summary.base,
             "release": summary.release,
             "accel": summary.accel,
+            "canaries": summary.canaries,
             "reproduce": summary.reproduce,
             **dict(summary.keys),
         },

@@ -147,5 +147,15 @@ class Summary:
         )
 
 
+    @property
+    def canaries(self) -> str:
+        """How many of the faults on purpose were seen; empty when none was to be."""
+        rows = self.verdict.canaries
+        unseen = ", ".join(row.name for row in rows if not row.title)
+        if not rows:
+            return ""
+        return f"{sum(bool(row.title) for row in rows)} of {len(rows)} seen" + (f"; not {unseen}" if unseen else "")
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

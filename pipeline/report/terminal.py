@@ -35,6 +35,8 @@ def render(summary: Summary, *, colour: bool = False) -> str:
             lines.append(f"         and {len(verdict.known) - MOST_KNOWN} more")
     if summary.worth:
         lines += ["", "  what was tried:", *(f"         {x}" for x in summary.worth)]
+    if summary.canaries:
+        lines += ["", f"  canaries: {summary.canaries}"]
     if summary.partial:
         lines += ["", f"  not complete: {summary.partial}"]
     ran_on = ", ".join(x for x in (summary.release, summary.profile, summary.machine, summary.accel) if x)
