@@ -9,10 +9,9 @@
  * same way.  One side makes memcgs, charges in them up and down over their thresholds, and removes them; the other
  * registers and closes meanwhile, or reads memory.stat and memory.numa_stat of the memcg that goes.
  *
- * A controller is on one hierarchy at a time, and moves only when its root has no child, living or dying.
- * So before anything else the controller is turned off in v2 and this program starts over by exec: pages
- * of its own that were charged to a memcg would hold it for as long as we live.  Then v1 is mounted and serves
- * as --cgroup.  When the program ends, the controller goes back to where it was.
+ * A controller is on one hierarchy at a time, and moves only when its root has no child, living or dying; and what
+ * was charged in v2 and is freed in v1 makes a counter go below zero.  So this runs in a guest in which the
+ * controller was never on in v2 (`cgroup: v1` in programs.yaml), and takes it to v1, which serves as --cgroup.
  *
  * A bug: any splat; a number that is negative or that no counter can reach; no threshold ever told; charges or
  * memcgs that stay when all is removed.
@@ -36,7 +35,6 @@
 
 #define V2		"/sys/fs/cgroup"
 #define V1		"/tmp/cgroup-memory"
-#define FROM		"STATS_RACE_V1_FROM"	/* in our environment: the --cgroup that we were given */
 #define PAGE		4096L
 #define BATCH		4
 #define PAGES		64
@@ -44,7 +42,7 @@
 #define WAIT		0.0005
 #define TEXT		16384
 #define PAIRS		32
-#define MOVES_WITHIN	20.0			/* seconds until what was removed is freed */
+#define MOVES_WITHIN	20.0			/* seconds until an unmounted hierarchy has ended */
 #define EXIT_SKIP	4
 /* No counter of a guest that runs for minutes gets here, and every negative one is beyond. */
 #define IMPOSSIBLE	(1ULL << 50)
@@ -77,7 +75,7 @@ static struct shared {
 	struct pair pairs[PAIRS];
 } *shared;
 
-/* --- the controller's way to v1 and back ------------------------------------------------------- */
+/* --- the controller's way to v1 ------------------------------------------------------- */
 
 /* How many memcgs there are in v1, the root and those that are dying too; in v2 all cgroups would count. */
 static long long memcgs(void)
@@ -104,61 +102,30 @@ static bool wait_for_memcgs(long long most, double seconds)
 	return true;
 }
 
-static void turn(const char *change, const char *cgroup)
+/* Whether the controller is on a hierarchy of v1 (kernel/cgroup/cgroup-v1.c, proc_cgroupstats_show). */
+static bool is_taken(void)
 {
-	char path[512];
+	char text[4096], *line;
+	int hierarchy;
 
-	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", cgroup);
-	gt_write(AT_FDCWD, path, "%s", change);
-}
-
-/* Unmounting only begins to end a hierarchy, so try until the controller is where it was. */
-static void give_back(void)
-{
-	const char *from = getenv(FROM);
-	double until = gt_now() + MOVES_WITHIN;
-
-	if (!from)
-		return;
-	umount2(V1, 0);
-	rmdir(V1);
-	do {
-		turn("+memory", V2);
-		turn("+memory", from);
-		if (!access(V2 "/memory.reclaim", F_OK))
-			return;
-		gt_sleep(0.05);
-	} while (gt_now() < until);
-	gt_note("the controller does not come back to v2");
+	if (gt_read(AT_FDCWD, "/proc/cgroups", text, sizeof(text)) < 0)
+		return false;
+	line = strstr(text, "\nmemory");
+	return line && sscanf(line, " memory %d", &hierarchy) == 1 && hierarchy;
 }
 
 static void __attribute__((noreturn)) skip_all(const char *why)
 {
 	printf("KTAP version 1\n1..0 # SKIP %s\n", why);
 	fflush(stdout);
-	give_back();
 	_exit(EXIT_SKIP);
 }
 
-/* The controller does not come as long as its root in v2 has a child, and dead ones wait for their pages. */
-static int mount_v1(void)
-{
-	double until = gt_now() + MOVES_WITHIN;
-
-	mkdir(V1, 0755);
-	while (mount("memory", V1, "cgroup", 0, "memory,favordynmods") && mount("memory", V1, "cgroup", 0, "memory")) {
-		if (errno != EBUSY || gt_now() > until)
-			return -errno;
-		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "3");
-		gt_sleep(0.1);
-	}
-	return 0;
-}
-
-/* Before main(): see above.  The library's main() then finds v1 where it makes its cgroup. */
-static void __attribute__((constructor)) start_over(int argc, char **argv)
+/* Before main(), which then finds v1 where it makes its cgroup. */
+static void __attribute__((constructor)) take_v1(int argc, char **argv)
 {
 	static char place[] = V1;
+	char on[256] = "";
 	int i, at = 0;
 
 	for (i = 1; i + 1 < argc; i++)
@@ -166,22 +133,25 @@ static void __attribute__((constructor)) start_over(int argc, char **argv)
 			at = i + 1;
 	if (!at || strncmp(argv[at], V2 "/", strlen(V2 "/")))
 		return;
-	if (!getenv(FROM)) {
-		turn("-memory", argv[at]);
-		turn("-memory", V2);
-		setenv(FROM, argv[at], 1);
-		execv("/proc/self/exe", argv);
-		skip_all("it cannot start over");
-	}
-	i = mount_v1();
-	if (i)
-		skip_all(i == -EBUSY ? "memcgs of v2 stay, so the controller cannot move to v1" : strerror(-i));
+	gt_read(AT_FDCWD, V2 "/cgroup.subtree_control", on, sizeof(on));
+	if (strstr(on, "memory"))
+		skip_all("memory control is on in cgroup v2");
+	mkdir(V1, 0755);
+	if (mount("memory", V1, "cgroup", 0, "memory,favordynmods") && mount("memory", V1, "cgroup", 0, "memory"))
+		skip_all(errno == EINVAL ? "this kernel has no memory control in cgroup v1" : strerror(errno));
 	argv[at] = place;
 }
 
-static void __attribute__((destructor)) end(void)
+/* For the next one: unmounting only begins to end a hierarchy. */
+static void __attribute__((destructor)) let_v1_go(void)
 {
-	give_back();
+	double until = gt_now() + MOVES_WITHIN;
+
+	if (umount2(V1, 0))
+		return;
+	rmdir(V1);
+	while (is_taken() && gt_now() < until)
+		gt_sleep(0.05);
 }
 
 /* --- what is read ------------------------------------------------------------------------------------ */

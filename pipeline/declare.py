@@ -89,7 +89,8 @@ class Program:
     """A guest program; `budget` in seconds of guest time, `needs` are paths it skips without.
 
     `suite` is empty for a program of ours.  Otherwise it is a folder below ``tools/testing/selftests`` of the
-    tree under test, whose tests this program runs; it then has a main() of its own.
+    tree under test, whose tests this program runs; it then has a main() of its own.  `v1` says that it takes the
+    memory controller to cgroup v1, and so needs a guest in which that was never on in v2.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Program:
     threads: int
     needs: tuple[str, ...]
     suite: str = ""
+    v1: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ _source = _matching(r"[^/\s]+\.c", "a C file beside this one")
 _suite = _matching(
     r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", "a folder below tools/testing/selftests"
 )
+_hierarchy = _matching(r"v1|v2", "v1 or v2")
 _outcome = _matching(r"PASS|FAIL", "PASS or FAIL")
 _by = _matching(r"fault|scan|program", "fault, scan or program")
 
@@ -415,7 +418,8 @@ def programs(text: str, file: str) -> tuple[Program, ...]:
 
 
 def _program(at: _At) -> Program:
-    known = dict.fromkeys(("name", "source", "description", "budget", "threads", "needs"), True) | {"suite": False}
+    known = dict.fromkeys(("name", "source", "description", "budget", "threads", "needs"), True)
+    known |= {"suite": False, "cgroup": False}
     fields = _Fields(at, known)
     return Program(
         fields.get("name", _program_name),
@@ -425,6 +429,7 @@ def _program(at: _At) -> Program:
         fields.get("threads", _integer(1, 64)),
         fields.get("needs", _listed(_path)),
         fields.get_or("suite", _suite, ""),
+        fields.get_or("cgroup", _hierarchy, "v2") == "v1",
     )
 
 

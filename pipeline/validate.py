@@ -33,6 +33,9 @@ from pipeline.vm.session import Setting, session
 
 Canaries = tuple[Canary, ...]
 
+V1 = ("kpv.v1",)
+"""What tells the agent to leave memory control off in cgroup v2 (guest_tests/agent.c, for_v1)."""
+
 KEPT = (("kernels", 40), ("modules", 100), ("selftests", 50), ("guest", 50), ("evidence", 200))
 """How many entries of the cache stay; a kernel with its debug information is some 100 MB."""
 
@@ -211,16 +214,23 @@ def observe(job: Job, cut: int, results: Results, progress: Progress, canaries: 
     `canaries` follow in the guest of the last trial, unless something speaks against the kernel by then.
     """
     setting = _setting(job, cut)
-    left = job.request.plan
+    # Those of v1 have guests of their own, and come first: canaries need memory control in v2.
+    left = tuple(sorted(job.request.plan, key=lambda trial: not trial.program.v1))
+    owed = bool(canaries) and all(trial.program.v1 for trial in left)
     evidence = Evidence()
 
     def choose(runs: tuple[Run, ...]) -> Canaries:
         so_far = Evidence(evidence.starts, (*evidence.trials, *(verdict.read_run(run) for run in runs)))
         return canaries if canaries and judge(replace(job, patched=so_far)).outcome is not Outcome.FAIL else ()
 
-    while left:
+    while left or owed:
         name = f"boot-{cut}.{len(evidence.starts) + 1}"
-        found = session(setting, left, results.folder / name, progress, choose=choose)
+        v1 = tuple(trial for trial in left if trial.program.v1)
+        if v1:
+            found = session(replace(setting, append=V1), v1, results.folder / name, progress)
+        else:
+            owed = False
+            found = session(setting, left, results.folder / name, progress, choose=choose)
         start = verdict.read_boot(found.boot)
         trials = tuple(verdict.read_run(run) for run in found.runs)
         evidence = Evidence((*evidence.starts, start), (*evidence.trials, *trials))
