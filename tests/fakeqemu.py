@@ -8,7 +8,7 @@ has no row for a moment, DEFAULTS holds.  A kernel image that holds the text ``f
 the scenario PRESETS[NAME] on top, so that what a series does to the toy kernel decides how it runs.
 
 Moments:  start (before QMP's greeting), boot, run, run:N (the Nth program), scan, poweroff, sysrq,
-sysrq:K.  Any path may be a moment too: ``read:/proc/x``.
+sysrq:K, load, canary (the program that leaks), plant, plant:FAULT.  Any path may be a moment too: ``read:/proc/x``.
 Actions:  see the functions ``do_*``; each is ``[name, argument, ...]``.  In texts ``{nonce}``, ``{id}``,
 ``{program}``, ``{seed}``, ``{argv}`` stand for what they are called.
 """
@@ -46,6 +46,7 @@ FILES = {
     "/proc/sys/kernel/hung_task_timeout_secs": "120\n",
     "/proc/sys/kernel/soft_watchdog": "1\n",
     "/sys/module/workqueue/parameters/watchdog_thresh": "30\n",
+    "/proc/sys/kernel/watchdog_thresh": "30\n",
 }
 
 KASAN = """\
@@ -119,11 +120,130 @@ Call Trace:
  shrink_node+0x2c1/0xb10
  </TASK>"""
 
+_STACK = """\
+CPU: 0 UID: 0 PID: 47 Comm: canary-x Tainted: G           O       6.12.0 #1
+Call Trace:
+ <TASK>
+ dump_stack_lvl+0xa4/0xe0
+ {function}+0x5c/0x60 [canary]
+ come_about+0x26/0x40 [canary]
+ kthread+0x2eb/0x3e0
+ ret_from_fork_asm+0x11/0x20
+ </TASK>
+---[ end trace 0000000000000000 ]---"""
+
+CANARIES = {
+    "rcu": """\
+=============================
+WARNING: suspicious RCU usage
+6.12.0 #1 Tainted: G           O
+-----------------------------
+canary.c:104 suspicious rcu_dereference_check() usage!
+"""
+    + _STACK.replace("{function}", "lockdep_rcu_suspicious+0x1f1/0x280\n canary_rcu"),
+    "atomic-sleep": """\
+BUG: sleeping function called from invalid context at canary.c:112
+in_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 48, name: canary-atomic-s
+"""
+    + _STACK.replace("{function}", "__might_resched+0x350/0x560\n canary_sleep"),
+    "lockdep": """\
+======================================================
+WARNING: possible circular locking dependency detected
+6.12.0 #1 Tainted: G        W  O
+------------------------------------------------------
+canary-lockdep/49 is trying to acquire lock:
+ffffffffa0003268 (lock_a){+.+.}-{3:3}, at: canary_lockdep+0x54/0x70 [canary]
+
+but task is already holding lock:
+ffffffffa00031a8 (lock_b){+.+.}-{3:3}, at: canary_lockdep+0x46/0x70 [canary]
+
+stack backtrace:
+"""
+    + _STACK.replace("{function}", "canary_lockdep"),
+    "debug-objects": """\
+------------[ cut here ]------------
+ODEBUG: init active (active state 0) object: 0000000024c38d54 object type: timer_list hint: nothing_due+0x0/0x10
+WARNING: CPU: 0 PID: 51 at lib/debugobjects.c:514 debug_print_object+0x19e/0x2a0
+RIP: 0010:debug_print_object+0x19e/0x2a0
+"""
+    + _STACK.replace("{function}", "init_timer_key+0x28/0x100\n canary_odebug"),
+    "hung-task": """\
+INFO: task canary-hung-tas:52 blocked for more than 2 seconds.
+      Tainted: G        W  O       6.12.0 #1
+"echo 0 > /proc/sys/kernel/hung_task_timeout_secs" disables this message.
+task:canary-hung-tas state:D stack:0     pid:52    tgid:52    ppid:2      flags:0x00004000
+"""
+    + _STACK.replace("{function}", "schedule+0xe3/0x2d0\n canary_hang"),
+    "soft-lockup": """\
+watchdog: BUG: soft lockup - CPU#0 stuck for 2s! [canary-soft-loc:53]
+RIP: 0010:canary_spin+0xa0/0x110 [canary]
+"""
+    + _STACK.replace("{function}", "canary_spin"),
+    "workqueue": """\
+BUG: workqueue lockup - pool cpus=1 node=1 flags=0x0 nice=0 stuck for 2s!
+Showing busy workqueues and worker pools:
+workqueue events: flags=0x0
+  pwq 6: cpus=1 node=1 flags=0x0 nice=0 active=2 refcnt=3
+---[ end trace 0000000000000000 ]---""",
+    "kcsan": """\
+==================================================================
+BUG: KCSAN: data-race in canary_race_reader / canary_race_writer
+
+read-write to 0xffffffffa0003000 of 8 bytes by task 60 on cpu 0:
+ canary_race_writer+0x1c/0x40 [canary]
+ kthread+0x2eb/0x3e0
+
+read to 0xffffffffa0003000 of 8 bytes by task 61 on cpu 1:
+ canary_race_reader+0x1c/0x40 [canary]
+ kthread+0x2eb/0x3e0
+
+value changed: 0x0000000000001111 -> 0x0000000000002222
+
+Reported by Kernel Concurrency Sanitizer on:
+CPU: 1 UID: 0 PID: 61 Comm: canary-reader Tainted: G           O       6.12.0 #1
+==================================================================""",
+    "kasan": """\
+==================================================================
+BUG: KASAN: slab-use-after-free in canary_kasan+0x83/0xa0 [canary]
+Read of size 1 at addr ffff88800858d710 by task canary-kasan/57
+
+"""
+    + _STACK.replace("{function}", "canary_kasan").replace("---[ end trace 0000000000000000 ]---", "=" * 66),
+    "list": """\
+list_add corruption. next->prev should be prev (ffffffffa0003000), but was ffffffffa0004740. (next=ffffffffa0004700).
+------------[ cut here ]------------
+kernel BUG at lib/list_debug.c:29!
+Oops: invalid opcode: 0000 [#1] PREEMPT SMP KASAN
+RIP: 0010:__list_add_valid_or_report+0xa5/0x100
+"""
+    + _STACK.replace("{function}", "canary_list"),
+}
+"""What a kernel says of each fault of guest_tests/canary/canary.c, cut short."""
+
+BALANCED = ("cgroups.memory", "shrinkers", "fs.dentries", "meminfo.KernelStack", "node0.free")
+"""Rows that stand in every book (pipeline/ledger/table.py)."""
+
+LEAKED = """\
+unreferenced object 0xffff888008710c00 (size 512):
+  comm "canary-kmemleak", pid 44, jiffies 4294893956
+  hex dump (first 32 bytes):
+    4c 4c 4c 4c 4c 4c 4c 4c 4c 4c 4c 4c 4c 4c 4c 4c  LLLLLLLLLLLLLLLL
+  backtrace (crc b73ac269):
+    kmemleak_alloc+0x24/0x30
+    __kmalloc_cache_noprof+0x2d4/0x3a0
+    canary_kmemleak+0x41/0x80 [canary]
+    come_about+0x26/0x40 [canary]
+    kthread+0x2eb/0x3e0
+"""
+
 DEFAULTS: dict[str, list[list[Any]]] = {
     "start": [],
     "boot": [["alive"], ["ready"]],
-    "run": [["begin"], ["tick", 1], ["tick", 4711], ["ktap", 2], ["done"]],
+    "run": [["begin"], ["tick", 1], ["tick", 4711], ["ktap", 2], ["books"], ["done"]],
     "scan": [["leaks", 0, ""]],
+    "canary": [["begin"], ["tick", 1], ["ktap", 1], ["books", 12], ["done"]],
+    "load": [["agent", "loaded {path} 0"]],
+    "plant": [["reported"]],
     "poweroff": [["agent", "bye"], ["off"]],
     "sysrq": [["stacks"]],
 }
@@ -175,7 +295,7 @@ class Machine:
             self.moments |= PRESETS[name.decode()]
         if path := os.environ.get("FAKEQEMU"):
             self.moments |= json.loads(Path(path).read_text())
-        self.names = {"nonce": self.nonce, "argv": " ".join(argv), "id": "", "program": "", "seed": ""}
+        self.names = {"nonce": self.nonce, "argv": " ".join(argv), "id": "", "program": "", "seed": "", "fault": ""}
         self.clock = self.tick = 0.0
         self.lock = threading.Lock()
         self.broken = threading.Event()
@@ -283,6 +403,22 @@ class Machine:
         for number in range(1, 1 + (tests if seen is None else seen)):
             self.do_out(f"ok {number} part {number}")
         self.do_out("# cycles=4711")
+
+    def do_reported(self) -> None:
+        """Let a detector report what was planted; kmemleak does so when it scans."""
+        if self.names["fault"] == "kmemleak":
+            self.leaked = True
+        else:
+            self.printk(CANARIES[self.names["fault"]])
+
+    def do_books(self, leaked: int = 0) -> None:
+        """Let the program print its books: balanced, or with so many memcgs more in each as it leaks in a round."""
+        for turn in range(4):
+            rows = dict.fromkeys(BALANCED, 9) | {"slab.canary": 1 + 64 * leaked * turn}
+            rows |= {"cgroup.nr_dying_subsys_memory": leaked * turn} if leaked else {}
+            words = " ".join(f"{name}={value}" for name, value in rows.items())
+            self.do_out(f"# ledger {turn} cycles={12 * turn} {words}")
+            self.do_out(f"# ledger {turn} end rows={len(rows)}")
 
     def do_done(self, status: int = 0, killed: int = 0, why: str = "end") -> None:
         """End the program."""
@@ -451,7 +587,10 @@ class Machine:
         """Do one command."""
         if self.ended:
             return
-        if words[0] == "run":
+        if words[0] == "run" and words[2] == "canary":
+            self.names |= {"id": words[1], "program": words[2], "seed": words[3]}
+            self.play("canary")
+        elif words[0] == "run":
             self.runs += 1
             self.names |= {"id": words[1], "program": words[2], "seed": words[3]}
             self.play(f"run:{self.runs}", "run")
@@ -464,12 +603,31 @@ class Machine:
             else:
                 self.tell(f"read {path} 2 ")
         elif words[0] == "write":
-            self.tell(f"wrote {words[1]} 0")
+            self.write(words[1], words[2])
+        elif words[0] == "load":
+            self.names |= {"path": words[1]}
+            self.play("load")
+        elif words[0] == "scan" and self.leaked:
+            self.do_leaks(1, LEAKED)
         elif words[0] == "scan":
             self.scans += 1
             self.play(f"scan:{self.scans}", "scan")
         elif words[0] in {"poweroff", "shell", "stop"}:
             self.play(words[0])
+
+    leaked = False
+    """Whether a leak was planted that kmemleak has not been told to forget."""
+
+    def write(self, path: str, data: str) -> None:
+        """Take a file; what is planted shows at once."""
+        self.tell(f"wrote {path} 0")
+        if path == "/dev/kmsg":
+            self.printk(re.sub(r"^<\d>", "", data).rstrip("\n"))
+        if path.endswith("/kmemleak") and data == "clear":
+            self.leaked = False
+        if path.endswith("/plant") and data != "stop":
+            self.names |= {"fault": data}
+            self.play(f"plant:{data}", "plant")
 
     def main(self) -> None:
         """Be QEMU until killed: nothing that happens on the other side of the sockets ends it."""
