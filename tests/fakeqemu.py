@@ -8,7 +8,8 @@ has no row for a moment, DEFAULTS holds.  A kernel image that holds the text ``f
 the scenario PRESETS[NAME] on top, so that what a series does to the toy kernel decides how it runs.
 
 Moments:  start (before QMP's greeting), boot, run, run:N (the Nth program), scan, poweroff, sysrq,
-sysrq:K, load, canary (the program that leaks), plant, plant:FAULT.  Any path may be a moment too: ``read:/proc/x``.
+sysrq:K, load, canary (the program that leaks), plant, plant:FAULT.  Paths are moments too:
+``read:/proc/x``, ``write:/proc/x``.
 Actions:  see the functions ``do_*``; each is ``[name, argument, ...]``.  In texts ``{nonce}``, ``{id}``,
 ``{program}``, ``{seed}``, ``{argv}`` stand for what they are called.
 """
@@ -514,6 +515,11 @@ class Machine:
         """Tell a test that this point is reached."""
         Path(path).write_text(str(os.getpid()))
 
+    def do_append(self, path: str, text: str) -> None:
+        """Tell a test, a line at a time."""
+        with Path(path).open("a") as file:
+            file.write(self.fill(text) + "\n")
+
     # --- QMP
 
     def serve_qmp(self) -> None:
@@ -621,6 +627,8 @@ class Machine:
     def write(self, path: str, data: str) -> None:
         """Take a file; what is planted shows at once."""
         self.tell(f"wrote {path} 0")
+        self.names |= {"data": data}
+        self.play(f"write:{path}")
         if path == "/dev/kmsg":
             self.printk(re.sub(r"^<\d>", "", data).rstrip("\n"))
         if path.endswith("/kmemleak") and data == "clear":
