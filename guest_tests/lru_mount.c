@@ -13,7 +13,7 @@
  *	maker     turns memcgs on while a mounter mounts; each of them then makes dentries and inodes on
  *	          each superblock there is, as only a use of it tells whether a list_lru is whole; turns
  *	          them off while superblocks go
- *	failer    mounts, and makes memcgs, with one allocation failing: the first, the second, and so on
+ *	failer    makes superblocks, and memcgs, with one allocation failing: the first, the second, and so on
  *	          (/proc/self/fail-nth, where the kernel has failslab), so that each error path is gone through
  *
  * Afterwards superblocks are made and destroyed by 1, 2 and more processes at once, with memcgs in the system,
@@ -50,6 +50,7 @@
 #define MADE_AND_GONE	3		/* superblocks that a mounter makes after it has unmounted */
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define FAIL_MOST	2000		/* allocations of one mount; more is no failslab at all */
+#define FAILED_AT_ONCE	6
 #define BYSTANDERS	24		/* memcgs that are there when superblocks are counted */
 #define SLICES		5		/* of a count, and their seconds: */
 #define SLICE		0.3
@@ -71,9 +72,11 @@ static const struct gt_window windows[] = {
 	{ .name = NULL },
 };
 
+enum state { NOTHING, IN_THE_MAKING, MOUNTED };
+
 static struct shared {
 	struct slot {
-		_Atomic unsigned int mounted;	/* what is mounted there now may be used */
+		_Atomic unsigned int state;	/* of what is mounted there, enum state */
 		_Atomic unsigned int visits;	/* batches of memcgs that have used it */
 	} slots[MOUNTERS];
 	_Atomic unsigned int names;		/* of files that are not there: each is used once */
@@ -214,7 +217,9 @@ static void actor_begin(struct gt_worker *w)
 	}
 	snprintf(a->point, sizeof(a->point), "%s/m%u", base, w->index);
 	mkdir(a->point, 0755);
-	a->nth[0] = a->nth[1] = 1;
+	/* A round may be too short for all allocations, so each begins elsewhere. */
+	a->nth[0] = 1 + gt_random_below(&w->random, 64);
+	a->nth[1] = 1 + gt_random_below(&w->random, 64);
 	w->own = a;
 }
 
@@ -298,20 +303,21 @@ static void mount_cycle(struct gt_worker *w)
 	/* To make some memcgs takes longer than to mount: come at any time of it. */
 	gt_meet(CREATE, 0, w, 0);
 	gt_sleep(gt_random_below(&w->random, 12) / 1000.0);
+	atomic_store(&slot->state, IN_THE_MAKING);
 	gt_enter(CREATE, 0);
 	error = mount_one(w);
 	gt_leave(CREATE, 0);
+	atomic_store(&slot->state, error ? NOTHING : MOUNTED);
 	if (error) {
 		gt_note("%s: %s", a->point, strerror(-error));
 		gt_count(BAD, 1);
 		return;
 	}
-	atomic_store(&slot->mounted, 1);
 	gt_count(MOUNTS, 1);
 	until = gt_now() + 0.3;
 	while (!atomic_load(&slot->visits) && gt_now() < until && !gt_over())
 		gt_sleep(0.002);
-	atomic_store(&slot->mounted, 0);
+	atomic_store(&slot->state, NOTHING);
 	/* Memcgs go offline a grace period after they were turned off. */
 	gt_meet(REMOVE, 0, w, 0);
 	gt_sleep(gt_random_below(&w->random, 30) / 1000.0);
@@ -348,7 +354,7 @@ static void use(struct gt_worker *w, unsigned int mounter)
 static void visit(struct gt_worker *w, int set)
 {
 	struct actor *a = w->own;
-	bool used[MOUNTERS] = { false };
+	unsigned int used[MOUNTERS] = { 0 };
 	unsigned int i, slot;
 	char name[16];
 
@@ -357,17 +363,27 @@ static void visit(struct gt_worker *w, int set)
 		if (gt_cgroup_enter(set, name))
 			gt_die("memcg %u cannot be entered", i);
 		for (slot = 0; slot < MOUNTERS; slot++) {
-			if (!atomic_load(&shared->slots[slot].mounted))
+			if (atomic_load(&shared->slots[slot].state) != MOUNTED)
 				continue;
 			use(w, slot);
-			used[slot] = true;
+			used[slot]++;
 		}
 	}
 	go_home(a);
 	for (slot = 0; slot < MOUNTERS; slot++)
-		if (used[slot])
+		if (used[slot] == MANY)
 			atomic_fetch_add(&shared->slots[slot].visits, 1);
 	gt_count(VISITS, 1);
+}
+
+static bool any_slot(enum state state)
+{
+	unsigned int i;
+
+	for (i = 0; i < MOUNTERS; i++)
+		if (atomic_load(&shared->slots[i].state) == (unsigned int)state)
+			return true;
+	return false;
 }
 
 static void make(struct gt_worker *w)
@@ -375,22 +391,18 @@ static void make(struct gt_worker *w)
 	struct actor *a = w->own;
 	int set = a->sets[a->turn++ % SETS];
 	double until;
-	unsigned int i;
 
 	gt_meet(CREATE, 1, w, 0);
 	gt_enter(CREATE, 1);
 	gt_cgroup_memory(set, "+memory");
 	gt_leave(CREATE, 1);
 	/* A mount that began while they were made may take longer than they did. */
+	until = gt_now() + 0.3;
+	while (any_slot(IN_THE_MAKING) && gt_now() < until)
+		gt_sleep(0.001);
 	until = gt_now() + 0.1;
-	for (i = 0; !i && gt_now() < until && !gt_over();) {
-		for (i = 0; i < MOUNTERS && !atomic_load(&shared->slots[i].mounted);)
-			i++;
-		if (i < MOUNTERS)
-			break;
-		i = 0;
-		gt_sleep(0.002);
-	}
+	while (!any_slot(MOUNTED) && gt_now() < until && !gt_over())
+		gt_sleep(0.001);
 	visit(w, set);
 	gt_meet(REMOVE, 1, w, 0);
 	gt_enter(REMOVE, 1);
@@ -403,22 +415,37 @@ static void make(struct gt_worker *w)
 
 /* --- failer ---------------------------------------------------------------------------------------- */
 
-/* Fail the nth allocation of what follows. */
-static bool fail(unsigned int nth)
+/* The file stays open: to open it is to allocate, and would be what fails. */
+static int fail_file = -1;
+
+static void fail_begin(struct gt_worker *w)
 {
-	return failslab && !gt_write(AT_FDCWD, FAIL_NTH, "%u", nth);
+	actor_begin(w);
+	if (failslab)
+		fail_file = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
 }
 
-/* Whether there was an nth allocation, and so one that failed. */
-static bool failed(void)
+static bool set_nth(unsigned int nth)
 {
-	return gt_read_number(AT_FDCWD, FAIL_NTH) == 0;
+	char text[16];
+	int length = snprintf(text, sizeof(text), "%u", nth);
+
+	return fail_file >= 0 && pwrite(fail_file, text, (size_t)length, 0) == length;
 }
 
-static void next(unsigned int *nth, bool reached)
+/* Nothing fails any more.  Whether there was an nth allocation, and so one that failed: the count has come to 0. */
+static bool has_failed(void)
 {
-	gt_write(AT_FDCWD, FAIL_NTH, "0");
-	if (reached && *nth < FAIL_MOST) {
+	char text[16] = "";
+	bool good = pread(fail_file, text, sizeof(text) - 1, 0) > 0 && atoi(text) == 0;
+
+	set_nth(0);
+	return good;
+}
+
+static void next(unsigned int *nth, bool failed)
+{
+	if (failed && *nth < FAIL_MOST) {
 		++*nth;
 		return;
 	}
@@ -426,38 +453,34 @@ static void next(unsigned int *nth, bool reached)
 	*nth = 1;
 }
 
-static void fail_mount(struct gt_worker *w)
+static void fail_superblock(struct gt_worker *w)
 {
 	struct actor *a = w->own;
-	bool overlay = gt_random_one_in(&w->random, 2), armed = fail(a->nth[0]);
-	int error = overlay ? mount_overlay(a->point) : mount_tmpfs(a->point);
-	bool reached = armed && failed();
+	bool armed = set_nth(a->nth[0]), good = make_superblock(), failed = armed && has_failed();
 
 	if (armed)
-		next(&a->nth[0], reached);
-	if (error) {
-		gt_count(reached ? FAILED_MOUNTS : BAD, 1);
-		if (!reached)
-			gt_note("%s: %s", a->point, strerror(-error));
+		next(&a->nth[0], failed);
+	if (good)
 		return;
-	}
-	unmount(a);
+	gt_count(failed ? FAILED_MOUNTS : BAD, 1);
+	if (!failed)
+		gt_note("a superblock cannot be made: %s", strerror(errno));
 }
 
 static void fail_memcgs(struct gt_worker *w)
 {
 	struct actor *a = w->own;
 	int file = openat(a->sets[0], "cgroup.subtree_control", O_WRONLY | O_CLOEXEC);
-	bool armed, reached;
+	bool armed, failed;
 	ssize_t done;
 
 	if (file < 0)
 		gt_die("cgroup.subtree_control: %s", strerror(errno));
-	armed = fail(a->nth[1]);
+	armed = set_nth(a->nth[1]);
 	done = write(file, "+memory", 7);
-	reached = armed && failed();
+	failed = armed && has_failed();
 	if (armed)
-		next(&a->nth[1], reached);
+		next(&a->nth[1], failed);
 	close(file);
 	if (done < 0)
 		gt_count(FAILED_MEMCGS, 1);
@@ -467,10 +490,12 @@ static void fail_memcgs(struct gt_worker *w)
 
 static void fail_cycle(struct gt_worker *w)
 {
+	unsigned int i;
+
+	for (i = 0; i < FAILED_AT_ONCE; i++)
+		fail_superblock(w);
 	if (gt_random_one_in(&w->random, 3))
 		fail_memcgs(w);
-	else
-		fail_mount(w);
 	gt_cycles(1);
 	gt_sleep(gt_random_below(&w->random, 10) / 1000.0);
 }
@@ -617,7 +642,7 @@ static bool no_oom_kill(void)
 static const struct gt_role roles[] = {
 	{ .name = "mounter", .begin = mount_begin, .cycle = mount_cycle },
 	{ .name = "maker", .begin = actor_begin, .cycle = make },
-	{ .name = "failer", .begin = actor_begin, .cycle = fail_cycle },
+	{ .name = "failer", .begin = fail_begin, .cycle = fail_cycle },
 	{ .name = NULL },
 };
 
