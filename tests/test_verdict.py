@@ -421,6 +421,26 @@ def test_a_test_that_ran_on_the_base_may_not_be_skipped() -> None:
     assert whys(of(ktap=one)) == {Why.SKIPPED}
 
 
+def nested(end: str, *subtests: str) -> tuple[str, ...]:
+    """Return one test with these subtests."""
+    inner = ("KTAP version 1", f"1..{len(subtests)}", *subtests)
+    return ("KTAP version 1", "1..1", *(f"    {line}" for line in inner), end)
+
+
+def test_a_subtest_that_the_base_did_not_get_to_is_not_comparable() -> None:
+    """A test that was cut short on the base says nothing of what would have come; what had come still counts."""
+    base = evidence(run(0, ktap=nested("not ok 1 t # XFAIL TIMEOUT", "ok 1 a")))
+    further = verdict(evidence(run(1, ktap=nested("not ok 1 t", "ok 1 a", "not ok 2 b"), exit_status=1)), base)
+    assert further.outcome is Outcome.PASS
+    assert [x.title for x in further.known] == ["t/b"]
+    assert "did not get there" in further.known[0].text
+    worse = verdict(evidence(run(1, ktap=nested("not ok 1 t", "not ok 1 a"), exit_status=1)), base)
+    assert (worse.outcome, [x.title for x in worse.reasons]) == (Outcome.FAIL, ["t/a"])
+    whole = evidence(run(0, ktap=nested("ok 1 t", "ok 1 a")))
+    fresh = verdict(evidence(run(1, ktap=nested("not ok 1 t", "ok 1 a", "not ok 2 b"), exit_status=1)), whole)
+    assert (fresh.outcome, [x.title for x in fresh.reasons]) == (Outcome.FAIL, ["t/b"])
+
+
 def test_a_program_that_skips_beside_one_that_runs() -> None:
     """The verdict stands on the one that ran, and says so."""
     both = Asked(("memcg_churn", "fs_churn"), 1, ("kasan",))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from pipeline.findings.types import Finding
+from pipeline.ktap import Status
 from pipeline.verdict import figures, gaps, sightings
 from pipeline.verdict.sightings import Sighting
 from pipeline.verdict.types import (
@@ -75,9 +76,9 @@ def _compared(base: Evidence, patched: Evidence, pardon: Pardoner) -> tuple[list
     fresh: list[Sighting] = []
     known: list[Sighting] = []
     for source in sightings.sources(patched):
-        new = [x for x in source.things if not any(x.same(y) for y in on_base) and not _excuse(x, pardon)]
+        new = [x for x in source.things if not any(x.same(y) for y in on_base) and not _excuse(x, pardon, base)]
         for thing in source.things:
-            sightings.add(fresh if thing in new else known, thing.because(_excuse(thing, pardon)))
+            sightings.add(fresh if thing in new else known, thing.because(_excuse(thing, pardon, base)))
         # A panic that follows a new report is that report's; one that follows only known reports, or
         # none, is a reason of its own unless the base ends so too.
         if source.end is not None and any(source.end.same(y) for y in on_base):
@@ -87,8 +88,20 @@ def _compared(base: Evidence, patched: Evidence, pardon: Pardoner) -> tuple[list
     return fresh, known
 
 
-def _excuse(thing: Sighting, pardon: Pardoner) -> str:
-    return pardon(thing.finding) if thing.finding is not None else ""
+def _excuse(thing: Sighting, pardon: Pardoner, base: Evidence) -> str:
+    return pardon(thing.finding) if thing.finding is not None else _unreached(thing.reason, base)
+
+
+def _unreached(reason: Reason, base: Evidence) -> str:
+    """Say that the base never got to a subtest, when the test around it was cut short there and so expected to fail."""
+    above = reason.title.rpartition("/")[0]
+    if reason.why is not Why.TEST or not above:
+        return ""
+    seen = [dict(trial.tests.flat()) for trial in base.of(reason.program)]
+    cut = next((x[above] for x in seen if above in x and x[above].status is Status.EXPECTED), None)
+    if cut is None or any(reason.title in x for x in seen):
+        return ""
+    return f"the base did not get there, {above} was cut short: {cut.note or 'as expected'}"
 
 
 def _comparable(reason: Reason, on_base: tuple[Reason, ...]) -> Reason:
