@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -164,10 +165,15 @@ void gt_swap_drain(void)
 	sigaction(SIGALRM, &before, NULL);
 }
 
+/* Seconds in which not one memcg more is freed: what is left stays, and in the next round so does that. */
+#define STILL		20
+#define STILL_LATER	3
+
 bool gt_cgroup_drain(int cgroup, double seconds)
 {
-	double until = gt_now() + seconds;
-	long long left;
+	double began = gt_now(), until = began + seconds, moved = began;
+	static double still = STILL;
+	long long left, least = LLONG_MAX;
 
 	/* Dirty pages are not reclaimed, and 4 keeps the kernel from saying each time that caches are dropped. */
 	sync();
@@ -179,13 +185,19 @@ bool gt_cgroup_drain(int cgroup, double seconds)
 		gt_write(cgroup, "memory.reclaim", "64M");
 		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "3");
 		left = dying(cgroup);
-		if (left <= 0 || gt_now() > until)
+		if (left < least) {
+			least = left;
+			moved = gt_now();
+		}
+		if (left <= 0 || gt_now() > until || gt_now() > moved + still)
 			break;
 		/* Release and free are two work items with a grace period between them. */
 		gt_sleep(0.1);
 	}
-	if (left > 0)
-		gt_note("%lld memcgs still dying after %.0f s", left, seconds);
+	if (left > 0) {
+		gt_note("%lld memcgs still dying after %.0f s", left, gt_now() - began);
+		still = STILL_LATER;
+	}
 	if (left < 0)
 		gt_note("cgroup.stat cannot be read: %s", strerror((int)-left));
 	return left == 0;

@@ -59,7 +59,7 @@ def read_run(run: Run) -> Trial:
         found += _reports(_leak_console(ledger.seen_twice(run.kmemleak.text, run.kmemleak.again)))
     books = ledger.parse(run.ktap)
     # What a program was ended in the middle of is no book of a kernel at rest.
-    leaks = (*_pins(run), *ledger.leaks(books)) if run.ended is Ended.DONE else ()
+    leaks = (*_pins(run), *(ledger.leaks(books) if run.ended is Ended.DONE else ()))
     leaks = tuple(_pinned(leak, run) for leak in leaks)
     return Trial(run, found, ktap.parse(ledger.without(run.ktap)), books, leaks, windows(run.ktap))
 

@@ -152,7 +152,7 @@ def session(
             run = _run(guest, boot, trial, folder.name, progress)
             # After every trial, so that a guest that dies later leaves this one proved.
             run = replace(run, proofs=_prove(guest, run, setting.profile.detectors))
-            if run.ended is Ended.DONE:
+            if run.ended in {Ended.DONE, Ended.TIMEOUT}:
                 run = replace(run, looks=(before, sight.settled()))
                 before = run.looks[-1]
             progress.end(_outcome(run))
