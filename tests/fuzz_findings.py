@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A fuzzer for the console parser, guided by coverage (atheris, libFuzzer).
 
     python -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris==3.0.0 hyperscan==0.9.1
@@ -5,7 +6,10 @@
 
 The golden logs are the seeds. Every input has to go through without an exception, give the same findings
 however it is cut into pieces, and every finding has to lie within it. What reached something new is kept
-under tests/golden/fuzz, reduced with ``-merge=1``, and is a test from then on.
+under tests/golden/fuzz and is a test from then on. To reduce it, libFuzzer starts this file by itself, so the
+environment has to be the one on PATH:
+
+    PATH=/tmp/fuzz/bin:$PATH PYTHONPATH=. python3 tests/fuzz_findings.py -merge=1 tests/golden/fuzz CORPUS
 """
 
 import sys
