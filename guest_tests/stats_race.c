@@ -355,16 +355,6 @@ static void remove_batch(struct gt_worker *w)
 			gt_die("%s: %s", name, strerror(errno));
 		if (gt_random_one_in(&w->random, 2))
 			continue;
-		if (gt_random_one_in(&w->random, 4)) {
-			char path[64];
-
-			/*
-			 * Events of its own, and pages in swap.  Not much less than what is filled in: who stays above the
-			 * limit is put to sleep for up to two seconds (mm/memcontrol.c, calculate_high_delay).
-			 */
-			snprintf(path, sizeof(path), "%s/memory.high", name);
-			gt_write(moving, path, "%lld", (2 * FILL_PAGES - 8) * PAGE);
-		}
 		if (gt_cgroup_enter(moving, name))
 			gt_die("%s cannot be entered", name);
 		entered = true;
@@ -372,6 +362,13 @@ static void remove_batch(struct gt_worker *w)
 	}
 	if (entered && gt_cgroup_enter(gt_cgroup(), r->home))
 		gt_die("%s cannot be entered", r->home);
+	if (entered && gt_random_one_in(&w->random, 4)) {
+		char path[64];
+
+		/* Pages in swap.  From outside: who is in it sleeps for being over its limit (calculate_high_delay). */
+		snprintf(path, sizeof(path), "%s/memory.high", name);
+		gt_write(moving, path, "32K");
+	}
 
 	turn = atomic_fetch_add(&pair->turn, 1) + 1;
 	wait_for_observer(pair, turn);
