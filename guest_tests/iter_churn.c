@@ -582,7 +582,7 @@ static void make_scarce(void)
 static void lead(struct gt_worker *w, int place)
 {
 	bool far = gt_random_one_in(&w->random, 2);
-	double until = gt_now() + 0.5;
+	double until = gt_now() + 3.0;
 	unsigned int turn;
 
 	atomic_store(&shared->target, place);

@@ -16,14 +16,15 @@
  *	            once together and not once each.  Both are taken in turn, with all CPUs busy, so a slow
  *	            or a busy host is in both.
  *
- * Each is the mean over the repetitions of a run, with its standard error, and is held against the base kernel's
+ * The first is the mean over the repetitions of a run, the second the quotient of the means, both with their
+ * standard error (jackknife: what each repetition contributes, seen by leaving it out), and held against the base kernel's
  * by the host (a line `# figure <name> <value> <error> <least>`; more is worse, and `least` is the least
  * difference that is worth a word).
  *
  *	<own cgroup>
  *	  h			home of the workers
  *	  f/0 ... f/7		siblings with page cache
- *	  t<n>/0 ... t<n>/23	a hierarchy of empty siblings for each worker
+ *	  t<n>/0 ... t<n>/11	a hierarchy of empty siblings for each worker
  *
  * A bug: any splat; a figure that is worse than the base's; a memcg that is still dying at the end.
  */
@@ -45,13 +46,13 @@
 
 #define SIBLINGS	8
 /* Of page cache in each: below a power of two, or the size alone decides who is reclaimed from. */
-#define PAGES		1020
+#define PAGES		508
 #define PAGE		4096L
 #define DISK		"/dev/ram0"
 #define DISK_BYTES	(192L << 20)
 #define GOAL		"128K swappiness=0"	/* SWAP_CLUSTER_MAX: a walk stops at the first that gives so much */
-#define EMPTY		24
-#define SLICE		0.4			/* seconds of walking empty siblings, together or apart */
+#define EMPTY		12
+#define SLICE		0.3			/* seconds of walking empty siblings, together or apart */
 #define REPETITIONS	512
 #define LEAST_REPETITIONS 3
 #define MPOL_BIND	2			/* include/uapi/linux/mempolicy.h */
@@ -80,7 +81,10 @@ static struct shared {
 	_Atomic long left;		/* pages still to be taken in this repetition */
 	long long before[SIBLINGS];
 	unsigned int spreads_n, shares_n;
-	double spreads[REPETITIONS], shares[REPETITIONS];
+	struct walks {
+		double seconds[2], calls[2];	/* APART, TOGETHER */
+	} shares[REPETITIONS];
+	double spreads[REPETITIONS];
 } *shared;
 
 /* A worker's own: all of them pass the same. */
@@ -232,7 +236,7 @@ static void walk_empty(struct gt_worker *w, int kind, unsigned int hierarchy)
 
 static void measure_share(struct gt_worker *w, uint32_t turn)
 {
-	double mean[2];
+	struct walks *walks = &shared->shares[shared->shares_n % REPETITIONS];
 	int i;
 
 	for (i = 0; i < 2; i++) {
@@ -245,13 +249,11 @@ static void measure_share(struct gt_worker *w, uint32_t turn)
 	if (!barrier(w) || w->index)
 		return;
 	for (i = 0; i < 2; i++) {
-		unsigned long us = atomic_exchange(&shared->us[i], 0);
-		unsigned long calls = atomic_exchange(&shared->calls[i], 0);
-
-		mean[i] = calls ? (double)us / (double)calls : 0;
+		walks->seconds[i] = (double)atomic_exchange(&shared->us[i], 0) / 1e6;
+		walks->calls[i] = (double)atomic_exchange(&shared->calls[i], 0);
 	}
-	if (mean[APART] > 0 && shared->shares_n < REPETITIONS)
-		shared->shares[shared->shares_n++] = mean[TOGETHER] / mean[APART];
+	if (walks->calls[APART] > 0 && walks->calls[TOGETHER] > 0 && shared->shares_n < REPETITIONS - 1)
+		shared->shares_n++;
 }
 
 /* Page cache of the same size in each sibling, all of it on one node. */
@@ -358,8 +360,10 @@ static void cycle(struct gt_worker *w)
 {
 	struct walker *walker = w->own;
 
-	measure_share(w, walker->turn);
-	measure_spread(w, walker->turn);
+	if (walker->turn % 2)
+		measure_share(w, walker->turn / 2);
+	else
+		measure_spread(w, walker->turn / 2);
 	walker->turn++;
 }
 
@@ -378,29 +382,56 @@ static void settle(void)
 	drained = gt_cgroup_drain(gt_cgroup(), 60) && drained;
 }
 
-static void print_figure(const char *name, const double *values, unsigned int n, double least)
+/* Over all repetitions but one; with n, over all. */
+static double spread(unsigned int n, unsigned int without)
 {
-	double sum = 0, squares = 0, mean;
+	double sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		sum += i == without ? 0 : shared->spreads[i];
+	return sum / (without < n ? n - 1 : n);
+}
+
+static double walk_share(unsigned int n, unsigned int without)
+{
+	double seconds[2] = { 0, 0 }, calls[2] = { 0, 0 };
+	unsigned int i, k;
+
+	for (i = 0; i < n; i++) {
+		for (k = 0; k < 2 && i != without; k++) {
+			seconds[k] += shared->shares[i].seconds[k];
+			calls[k] += shared->shares[i].calls[k];
+		}
+	}
+	return seconds[TOGETHER] / calls[TOGETHER] / (seconds[APART] / calls[APART]);
+}
+
+static void print_figure(const char *name, double (*over)(unsigned int n, unsigned int without), unsigned int n,
+			 double least)
+{
+	double value, squares = 0, mean = 0;
 	unsigned int i;
 
 	if (n < LEAST_REPETITIONS) {
 		gt_note("figure %s none %u repetitions are too few", name, n);
 		return;
 	}
+	value = over(n, n);
 	for (i = 0; i < n; i++)
-		sum += values[i];
-	mean = sum / n;
+		mean += over(n, i) / n;
 	for (i = 0; i < n; i++)
-		squares += (values[i] - mean) * (values[i] - mean);
-	gt_note("figure %s %.4f %.4f %.2f", name, mean, root(squares / (n - 1) / n), least);
+		squares += (over(n, i) - mean) * (over(n, i) - mean);
+	gt_note("%s over %u repetitions:", name, n);
+	gt_note("figure %s %.4f %.4f %.2f", name, value, root(squares * (n - 1) / n), least);
 }
 
 static void teardown(void)
 {
 	if (!shared)
 		return;
-	print_figure("spread", shared->spreads, shared->spreads_n, 0.25);
-	print_figure("walk_share", shared->shares, shared->shares_n, 0.15);
+	print_figure("spread", spread, shared->spreads_n, 0.25);
+	print_figure("walk_share", walk_share, shared->shares_n, 0.15);
 }
 
 static bool reclaim_ran(void)
