@@ -38,7 +38,7 @@
 #define PAGE		4096L
 #define BATCH		4
 #define PAGES		64
-#define EVENTS		16
+#define EVENTS		8
 #define WAIT		0.0005
 #define TEXT		16384
 #define PAIRS		32
