@@ -63,7 +63,7 @@
 #define MANY		6		/* memcgs of a batch */
 #define THINGS		2		/* most that is charged to one of them */
 #define IDS		24		/* memcgs that are left with an id */
-#define FAULTS		10		/* allocations that fail in a batch */
+#define FAULTS		16		/* allocations that fail in a batch */
 #define ACTORS		64
 #define HELPER_STACK	(64 << 10)
 #define MOVE_MF		2		/* MPOL_MF_MOVE, include/uapi/linux/mempolicy.h */
@@ -110,6 +110,7 @@ static struct shared {
 	_Atomic unsigned int moves[ACTORS];
 	_Atomic int charging, offline;		/* actors that are at it, actors whose memcgs go offline now */
 	_Atomic unsigned int nth[2];		/* the last allocation that failed, in mkdir and in +memory */
+	_Atomic bool begun[2];
 } *shared;
 
 struct actor {
@@ -121,6 +122,7 @@ struct actor {
 	char *id_pages;		/* of the last batch of ids */
 	int fail_nth;		/* /proc/self/fail-nth, or -1 */
 	unsigned int number;
+	unsigned int kinds;	/* that have had their turn */
 };
 
 static char base[64];		/* ext4 */
@@ -315,26 +317,28 @@ static void kill_by_oom(struct actor *a, const char *leaf)
 		if (gt_write(a->many, path, "%s", settings[i][1]))
 			gt_die("%s cannot be set", path);
 	}
+	snprintf(path, sizeof(path), "%s/cgroup.procs", leaf);
 	for (i = 0; i < 2; i++) {
 		pids[i] = fork();
 		if (!pids[i]) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (getppid() != self || gt_cgroup_enter(a->many, leaf))
-				_exit(1);
-			/* The one that asks for more comes second. */
-			for (;;)
+			/* The one that asks for more comes second, when the first one is in. */
+			while (getppid() == self && (!i || !gt_cgroup_enter(a->many, leaf)))
 				if (i)
 					touch(memory_of(8 << 20, 0), 8 << 20, i);
 				else
 					gt_sleep(1);
+			_exit(1);
 		}
+		if (pids[i] < 0 || (!i && gt_write(a->many, path, "%d", pids[i])))
+			gt_die("there is nobody to be killed in %s", leaf);
 	}
 	for (i = 0; i < 2; i++) {
 		int status = 0;
 
-		if (pids[i] < 0)
-			gt_die("fork: %s", strerror(errno));
-		if (waitpid(pids[i], &status, 0) == pids[i] && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		while (waitpid(pids[i], &status, 0) < 0 && errno == EINTR)
+			;
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
 			killed++;
 	}
 	if (killed != 2)
@@ -535,6 +539,9 @@ static void fill_batch(struct gt_worker *w)
 		for (n = 1 + gt_random_below(&w->random, THINGS); n; n--) {
 			struct thing t = { .kind = gt_random_below(&w->random, OOMS) };
 
+			/* Any, once each of them has had its turn. */
+			if (a->kinds < OOMS)
+				t.kind = a->kinds++;
 			charge(w, leaf, &t);
 			/* From a little before the first goes offline to a little after the last. */
 			t.at = a->offline * gt_random_below(&w->random, 1200) / 1000.0;
@@ -673,6 +680,9 @@ static void act_on_faults(struct gt_worker *w)
 	_Atomic unsigned int *nth = &shared->nth[which];
 	char name[16];
 
+	/* A sweep is longer than a short run: seeds begin at different places. */
+	if (!atomic_exchange(&shared->begun[which], true))
+		atomic_store(nth, gt_random_below(&w->random, 128));
 	snprintf(name, sizeof(name), "f%u", a->index);
 	for (i = 0; i < FAULTS && !gt_over(); i++) {
 		unsigned int n = atomic_fetch_add(nth, 1) + 1;
@@ -701,9 +711,9 @@ static void act(struct gt_worker *w)
 
 	if (!dice || !gt_figure(ID_BATCHES))
 		act_on_ids(w);
-	if (a->fail_nth >= 0 && (dice == 1 || !gt_figure(FAILED)))
+	if (a->fail_nth >= 0 && (dice == 1 || dice == 2 || !gt_figure(FAILED)))
 		act_on_faults(w);
-	if (dice > 1)
+	if (dice > 2)
 		act_on_batch(w);
 }
 
@@ -779,23 +789,21 @@ static void on_alarm(int number)
 /* A block of memory: what is in use there is migrated, and what cannot be makes it fail. */
 static void memory_off_and_on(struct gt_worker *w)
 {
-	static const struct itimerval soon = { .it_value.tv_usec = 400000 }, never;
+	static const struct itimerval soon = { .it_value.tv_sec = 2 }, never;
 	char path[96];
 
-	unsigned int i;
 
-	for (i = 0; i < 3 && !gt_over(); i++) {
-		snprintf(path, sizeof(path), MEMORY "/memory%u/online", 1 + gt_random_below(&w->random, 15));
-		if (access(path, W_OK))
-			continue;
-		gt_count(MEMORY_TRIES, 1);
-		setitimer(ITIMER_REAL, &soon, NULL);
-		if (!gt_write(AT_FDCWD, path, "0"))
-			gt_count(MEMORY_BLOCKS, 1);
-		setitimer(ITIMER_REAL, &never, NULL);
-		if (gt_write(AT_FDCWD, path, "1"))
-			gt_note("%s does not come back", path);
-	}
+	/* Below is what the kernel was loaded to, and above is no memory on a small machine. */
+	snprintf(path, sizeof(path), MEMORY "/memory%u/online", 2 + gt_random_below(&w->random, 9));
+	if (access(path, W_OK))
+		return;
+	gt_count(MEMORY_TRIES, 1);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	if (!gt_write(AT_FDCWD, path, "0"))
+		gt_count(MEMORY_BLOCKS, 1);
+	setitimer(ITIMER_REAL, &never, NULL);
+	if (gt_write(AT_FDCWD, path, "1"))
+		gt_note("%s does not come back", path);
 }
 
 struct disturber {

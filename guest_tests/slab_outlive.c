@@ -16,9 +16,10 @@
  *	  t<n>/<leaf>		cgroups whose memcgs come and go with cgroup.subtree_control
  *
  * Makers enter one memcg after the other and make objects of many kinds there.  Of some memcgs all objects
- * are freed while they go offline, at moments drawn from the time that the last batch took for that, by the
- * maker's helper on another CPU, which shares the maker's open files; of the others they are freed in any
- * order batches later.  A maker knows when its memcgs are offline: the controller can be turned on again.
+ * are freed while they go offline, by the maker's helper on another CPU, which shares the maker's open
+ * files: at moments drawn from the time that the last batch took for that, or in the memcg's own turn, which
+ * shows from a page of the one before it (/proc/kpagecgroup).  Of the others they are freed in any order
+ * batches later.  A maker knows when its memcgs are offline: the controller can be turned on again.
  * A cycle is a memcg that was made, used and taken away.
  *
  * A bug: any splat; a memcg still dying when all objects have been freed; slab memory or charges that do
@@ -52,8 +53,9 @@
 
 #include "lib/gt.h"
 
-#define MANY		8		/* memcgs of a batch */
+#define MANY		12		/* memcgs of a batch */
 #define OBJECTS_MOST	6		/* objects of a memcg */
+#define PAGE		4096L
 #define POOL		96		/* objects that wait for later batches */
 #define POOL_KEEP	48		/* so many of them stay */
 #define LIST		(MANY * OBJECTS_MOST + POOL)
@@ -88,7 +90,8 @@ static const struct gt_window windows[] = {
 struct object {
 	enum kind kind;
 	int a, b;
-	double at;		/* seconds into the batch */
+	double at;		/* seconds into the batch, or after the turn of its memcg has come */
+	bool watched;		/* the latter */
 	unsigned int memcg;	/* of this batch, or MANY for one of a batch before */
 	bool last;		/* of its memcg, in this list */
 };
@@ -97,7 +100,12 @@ struct object {
 struct list {
 	_Atomic unsigned int told, done;
 	_Atomic bool lost;	/* an object that could not be freed */
-	unsigned int n;
+	_Atomic bool offline;	/* all memcgs of this batch are */
+	unsigned int n, timed;	/* the others, behind these, are watched */
+	struct {
+		off_t at;	/* of the page that a memcg is watched by, in kpagecgroup */
+		uint64_t inode;	/* what stands there until it is offline */
+	} pages[MANY];
 	struct object objects[LIST];
 };
 
@@ -105,9 +113,12 @@ struct maker {
 	unsigned int index;
 	int many, home_namespace, queue, lock;
 	char home[16];
+	unsigned int kinds;		/* that have had their turn */
 	unsigned int serial;		/* of files, messages and keys */
 	double offline;			/* seconds that the last batch took to go offline */
 	struct list *list;
+	char *pages;			/* one for each memcg */
+	int pagemap, kpagecgroup;
 	struct object pool[POOL];
 	unsigned int pool_n;
 	struct {
@@ -438,8 +449,50 @@ static bool setup(void)
 /* --- the helper ------------------------------------------------------------------------------------ */
 
 /* Another process with the maker's open files, so that it closes what the maker opened. */
-static void __attribute__((noreturn)) help(struct list *list, unsigned int cpu)
+static bool free_next(struct list *list, unsigned int i)
 {
+	if (!drop(&list->objects[i]))
+		atomic_store(&list->lost, true);
+	return i + 1 < list->n && list->objects[i + 1].memcg == list->objects[i].memcg;
+}
+
+/*
+ * Memcgs go offline one by one, in the order in which they were made.  The kernel says of a page which cgroup it is
+ * charged to: of an offline one's that it is the parent (mm/memcontrol.c, page_cgroup_ino).
+ */
+static bool turn_of(const struct maker *m, unsigned int memcg)
+{
+	const struct list *list = m->list;
+	uint64_t inode;
+
+	if (atomic_load(&list->offline))
+		return true;
+	return pread(m->kpagecgroup, &inode, sizeof(inode), list->pages[memcg - 1].at) == sizeof(inode) &&
+	       inode != list->pages[memcg - 1].inode;
+}
+
+static void free_all(const struct maker *m)
+{
+	struct list *list = m->list;
+	unsigned int timed = 0, watched = list->timed;
+	double from = gt_now();
+
+	while (timed < list->timed || watched < list->n) {
+		if (timed < list->timed && gt_now() >= from + list->objects[timed].at) {
+			free_next(list, timed++);
+		} else if (watched < list->n && turn_of(m, list->objects[watched].memcg)) {
+			gt_sleep(list->objects[watched].at);
+			while (free_next(list, watched++))
+				;
+		} else {
+			gt_sleep(0.0002);
+		}
+	}
+}
+
+static void __attribute__((noreturn)) help(const struct maker *m, unsigned int cpu)
+{
+	struct list *list = m->list;
 	cpu_set_t set, all;
 	unsigned int i;
 
@@ -453,19 +506,9 @@ static void __attribute__((noreturn)) help(struct list *list, unsigned int cpu)
 	sched_setaffinity(0, sizeof(all), &all);
 
 	for (;;) {
-		double from;
-
 		while (atomic_load(&list->done) == atomic_load(&list->told))
 			gt_sleep(0.001);
-		from = gt_now();
-		for (i = 0; i < list->n; i++) {
-			double wait = from + list->objects[i].at - gt_now();
-
-			if (wait > 0)
-				gt_sleep(wait);
-			if (!drop(&list->objects[i]))
-				atomic_store(&list->lost, true);
-		}
+		free_all(m);
 		atomic_fetch_add(&list->done, 1);
 	}
 }
@@ -480,7 +523,7 @@ static void start_helper(struct gt_worker *w)
 		gt_die("no memory");
 	pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (!pid)
-		help(m->list, w->cpu);
+		help(m, w->cpu);
 	if (pid < 0)
 		gt_die("no helper: %s", strerror(errno));
 }
@@ -527,47 +570,94 @@ static void maker_begin(struct gt_worker *w)
 	m->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (m->home_namespace < 0 || m->queue < 0 || m->lock < 0)
 		gt_die("a maker cannot be set up: %s", strerror(errno));
+	m->pages = mmap(NULL, MANY * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->pages == MAP_FAILED)
+		gt_die("no memory");
+	/* Where one of them is missing, no memcg is watched. */
+	m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	m->kpagecgroup = open("/proc/kpagecgroup", O_RDONLY | O_CLOEXEC);
 	start_helper(w);
 	gt_cgroup_memory(m->many, "+memory");
 }
 
-static void put_in_list(struct maker *m, const struct object *o, double at)
+/* At a moment from a little before the first memcg goes offline to a little after the last. */
+static void put_in_list(struct gt_worker *w, const struct object *o)
 {
+	struct maker *m = w->own;
 	struct object *new = &m->list->objects[m->list->n++];
+	double at = m->offline * gt_random_below(&w->random, 1200) / 1000.0;
 
 	*new = *o;
-	new->at = at;
+	/* Or in its memcg's turn. */
+	new->at = o->watched ? at / MANY / 2 : at;
 }
 
 static int by_time(const void *a, const void *b)
 {
-	double x = ((const struct object *)a)->at, y = ((const struct object *)b)->at;
+	const struct object *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	if (x->watched != y->watched)
+		return x->watched ? 1 : -1;
+	if (x->watched && x->memcg != y->memcg)
+		return x->memcg < y->memcg ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* This process is in the memcg: a page that it is charged for tells later on whether it is online. */
+static bool watch(struct maker *m, unsigned int memcg)
+{
+	uintptr_t at = (uintptr_t)(m->pages + memcg * PAGE);
+	uint64_t entry, inode;
+
+	m->pages[memcg * PAGE] = 1;
+	if (pread(m->pagemap, &entry, sizeof(entry), (off_t)(at / PAGE * sizeof(entry))) != sizeof(entry))
+		return false;
+	/* Bits 0 to 54 are its number, if it is there (Documentation/admin-guide/mm/pagemap.rst). */
+	m->list->pages[memcg].at = (off_t)((entry & ((1ULL << 55) - 1)) * sizeof(inode));
+	if (!(entry >> 63) ||
+	    pread(m->kpagecgroup, &inode, sizeof(inode), m->list->pages[memcg].at) != sizeof(inode))
+		return false;
+	m->list->pages[memcg].inode = inode;
+	return true;
+}
+
+/* Any, once each of them has had its turn. */
+static enum kind next_kind(struct gt_worker *w)
+{
+	struct maker *m = w->own;
+
+	return m->kinds < KINDS ? m->kinds++ : gt_random_below(&w->random, KINDS);
 }
 
 /* Fill the memcgs; objects go to the helper's list, with a moment of their own, or to the pool. */
 static void fill_batch(struct gt_worker *w)
 {
 	struct maker *m = w->own;
+	bool watching = !gt_random_one_in(&w->random, 4), before = false;
 	unsigned int i, n;
 	char name[16];
 
 	m->list->n = 0;
 	for (i = 0; i < MANY; i++) {
-		bool later = gt_random_one_in(&w->random, 3);
+		bool later = gt_random_one_in(&w->random, 3), watched, one;
+		enum kind kind;
 
 		snprintf(name, sizeof(name), "%u", i);
 		if (gt_cgroup_enter(m->many, name))
 			gt_die("%s cannot be entered", name);
+		/* The turn of the first, and of one whose predecessor cannot be watched, is not to be seen. */
+		watched = before && !gt_random_one_in(&w->random, 4);
+		before = watching && watch(m, i);
+		kind = next_kind(w);
+		/* All of one kind, or any: some kinds are freed by a work item much later than they are given up. */
+		one = gt_random_one_in(&w->random, 2);
 		for (n = 1 + gt_random_below(&w->random, OBJECTS_MOST); n; n--) {
-			struct object o = { .memcg = i };
+			struct object o = { .memcg = i, .watched = watched };
 
-			if (!make(w, gt_random_below(&w->random, KINDS), &o))
+			if (!make(w, one ? kind : next_kind(w), &o))
 				continue;
-			/* From a little before the first goes offline to a little after the last. */
 			if (!later || m->pool_n == POOL)
-				put_in_list(m, &o, m->offline * gt_random_below(&w->random, 1200) / 1000.0);
+				put_in_list(w, &o);
 			else
 				m->pool[m->pool_n++] = o;
 		}
@@ -584,7 +674,8 @@ static void take_from_pool(struct gt_worker *w, unsigned int keep)
 		uint32_t i = gt_random_below(&w->random, m->pool_n);
 
 		m->pool[i].memcg = MANY;
-		put_in_list(m, &m->pool[i], m->offline * gt_random_below(&w->random, 1200) / 1000.0);
+		m->pool[i].watched = false;
+		put_in_list(w, &m->pool[i]);
 		m->pool[i] = m->pool[--m->pool_n];
 	}
 }
@@ -597,6 +688,9 @@ static void tell_helper(struct maker *m)
 	unsigned int i;
 
 	qsort(list->objects, list->n, sizeof(list->objects[0]), by_time);
+	for (list->timed = 0; list->timed < list->n && !list->objects[list->timed].watched;)
+		list->timed++;
+	atomic_store(&list->offline, false);
 	seen[MANY] = true;
 	for (i = list->n; i-- > 0;) {
 		list->objects[i].last = !seen[list->objects[i].memcg];
@@ -628,8 +722,10 @@ static void make_batch(struct gt_worker *w)
 	/* Returns when all of them are offline. */
 	gt_cgroup_memory(m->many, "+memory");
 	gt_leave(LAST_FREE, OTHER);
+	atomic_store(&m->list->offline, true);
 	m->offline = gt_now() - from;
 	wait_for_helper(m);
+	madvise(m->pages, MANY * PAGE, MADV_DONTNEED);
 	gt_count(MEMCGS, MANY);
 	gt_cycles(MANY);
 }
@@ -652,7 +748,7 @@ static void shrink(struct gt_worker *w)
 {
 	const char *path = caches[gt_random_below(&w->random, caches_n)];
 
-	gt_sleep(gt_random_below(&w->random, 16) / 1000.0);
+	gt_sleep(gt_random_below(&w->random, 64) / 1000.0);
 	gt_enter(FREE_SHRINK, OTHER);
 	if (gt_random_one_in(&w->random, 8)) {
 		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
