@@ -44,13 +44,16 @@
 #define MANY		6		/* memcgs of a batch */
 #define SETS		2		/* of batches: one is going offline while the next is made */
 #define MOUNTERS	8		/* most */
+#define POINTS		3		/* of each, mounted one after the other while memcgs are made */
+#define STAYING		10		/* memcgs that each of them makes and leaves alone: a list_lru has theirs too */
 #define FILES		8		/* in the folder below an overlay */
 #define FIRST_DISK	4		/* /dev/ram4: the first mounter's, who mounts ext4 now and then */
 #define DISKS		2
+#define PATIENCE	10.0		/* seconds that the two sides wait for each other's work */
 #define MADE_AND_GONE	3		/* superblocks that a mounter makes after it has unmounted */
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define FAIL_MOST	2000		/* allocations of one mount; more is no failslab at all */
-#define FAILED_AT_ONCE	6
+#define FAILED_AT_ONCE	4
 #define BYSTANDERS	24		/* memcgs that are there when superblocks are counted */
 #define SLICES		5		/* of a count, and their seconds: */
 #define SLICE		0.3
@@ -187,7 +190,7 @@ static bool setup(void)
 struct actor {
 	int sets[SETS];		/* folders of its memcgs */
 	char home[16];
-	char point[96];		/* where it mounts */
+	char points[POINTS][96];	/* where it mounts */
 	char disk[16];		/* a mounter's own, or empty */
 	unsigned int turn;
 	unsigned int nth[2];	/* a failer's: of a mount, of memcgs */
@@ -215,8 +218,10 @@ static void actor_begin(struct gt_worker *w)
 		if (a->sets[i] < 0)
 			gt_die("%s: %s", name, strerror(-a->sets[i]));
 	}
-	snprintf(a->point, sizeof(a->point), "%s/m%u", base, w->index);
-	mkdir(a->point, 0755);
+	for (i = 0; i < POINTS; i++) {
+		snprintf(a->points[i], sizeof(a->points[i]), "%s/m%u.%u", base, w->index, i);
+		mkdir(a->points[i], 0755);
+	}
 	/* A round may be too short for all allocations, so each begins elsewhere. */
 	a->nth[0] = 1 + gt_random_below(&w->random, 64);
 	a->nth[1] = 1 + gt_random_below(&w->random, 64);
@@ -254,67 +259,70 @@ static bool make_superblock(void)
 	return good;
 }
 
-static void unmount(struct actor *a)
-{
-	if (!gt_unmount(a->point, 10))
-		gt_count(BUSY, 1);
-}
-
 /* --- mounter --------------------------------------------------------------------------------- */
 
 static void mount_begin(struct gt_worker *w)
 {
 	struct actor *a;
+	char name[16];
+	int staying;
 
 	actor_begin(w);
 	a = w->own;
 	/* From the root: the pages that a mounted ext4 keeps would pin the memcg that mounted it. */
 	if (w->rank < disks_n)
 		snprintf(a->disk, sizeof(a->disk), "/dev/ram%u", FIRST_DISK + w->rank);
+	snprintf(name, sizeof(name), "s%u", w->index);
+	staying = gt_cgroup_make_many(gt_cgroup(), name, STAYING);
+	if (staying < 0)
+		gt_die("%s: %s", name, strerror(-staying));
+	gt_cgroup_memory(staying, "+memory");
+	close(staying);
 }
 
-static int mount_one(struct gt_worker *w)
+static bool mount_one(struct gt_worker *w, unsigned int number)
 {
 	struct actor *a = w->own;
-	uint32_t kind = gt_random_below(&w->random, 24);
+	const char *point = a->points[number];
+	uint32_t kind = gt_random_below(&w->random, 32);
 	int error;
 
-	if (kind < 1 && a->disk[0]) {
-		error = mount(a->disk, a->point, "ext4", 0, NULL) ? -errno : 0;
+	if (kind < 1 && number == 0 && a->disk[0]) {
+		error = mount(a->disk, point, "ext4", 0, NULL) ? -errno : 0;
 		gt_count(MOUNTS_EXT4, !error);
 	} else if (kind < 4) {
-		error = mount_tmpfs(a->point);
+		error = mount_tmpfs(point);
 	} else {
-		error = mount_overlay(a->point);
+		error = mount_overlay(point);
 		gt_count(MOUNTS_OVERLAY, !error);
 	}
-	return error;
+	gt_count(error ? BAD : MOUNTS, 1);
+	if (error)
+		gt_note("%s: %s", point, strerror(-error));
+	return !error;
 }
 
 static void mount_cycle(struct gt_worker *w)
 {
 	struct actor *a = w->own;
 	struct slot *slot = &shared->slots[w->rank % MOUNTERS];
+	bool mounted[POINTS];
 	unsigned int i;
 	double until;
-	int error;
 
 	atomic_store(&slot->visits, 0);
 	/* To make some memcgs takes longer than to mount: come at any time of it. */
 	gt_meet(CREATE, 0, w, 0);
-	gt_sleep(gt_random_below(&w->random, 12) / 1000.0);
+	gt_sleep(gt_random_below(&w->random, 6) / 1000.0);
 	atomic_store(&slot->state, IN_THE_MAKING);
-	gt_enter(CREATE, 0);
-	error = mount_one(w);
-	gt_leave(CREATE, 0);
-	atomic_store(&slot->state, error ? NOTHING : MOUNTED);
-	if (error) {
-		gt_note("%s: %s", a->point, strerror(-error));
-		gt_count(BAD, 1);
-		return;
+	for (i = 0; i < POINTS; i++) {
+		gt_enter(CREATE, 0);
+		mounted[i] = mount_one(w, i);
+		gt_leave(CREATE, 0);
 	}
-	gt_count(MOUNTS, 1);
-	until = gt_now() + 0.3;
+	atomic_store(&slot->state, MOUNTED);
+	/* Only use tells whether they are whole, and a maker comes by when it has made its memcgs. */
+	until = gt_now() + PATIENCE;
 	while (!atomic_load(&slot->visits) && gt_now() < until && !gt_over())
 		gt_sleep(0.002);
 	atomic_store(&slot->state, NOTHING);
@@ -322,33 +330,37 @@ static void mount_cycle(struct gt_worker *w)
 	gt_meet(REMOVE, 0, w, 0);
 	gt_sleep(gt_random_below(&w->random, 30) / 1000.0);
 	gt_enter(REMOVE, 0);
-	unmount(a);
+	for (i = 0; i < POINTS; i++)
+		if (mounted[i] && !gt_unmount(a->points[i], 10))
+			gt_count(BUSY, 1);
 	/* And one or another comes and goes: a memcg that goes offline sees it half made. */
 	for (i = 0; i < MADE_AND_GONE; i++)
 		make_superblock();
 	gt_leave(REMOVE, 0);
-	gt_cycles(1);
+	gt_cycles(POINTS);
 }
 
 /* --- maker --------------------------------------------------------------------------------------- */
 
-/* In the memcg that this process is in: objects on one superblock. */
+/* In the memcg that this process is in: objects on a mounter's superblocks. */
 static void use(struct gt_worker *w, unsigned int mounter)
 {
 	char path[128];
 	unsigned int i;
 	int fd;
 
-	/* Roles are dealt in turn: mounter, maker, failer. */
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), "%s/m%u/n%u", base, mounter * 3, atomic_fetch_add(&shared->names, 1));
+	for (i = 0; i < POINTS; i++) {
+		/* Roles are dealt in turn: mounter, maker, failer. */
+		snprintf(path, sizeof(path), "%s/m%u.%u/n%u", base, mounter * 3, i,
+			 atomic_fetch_add(&shared->names, 1));
 		access(path, F_OK);
+		snprintf(path, sizeof(path), "%s/m%u.%u/%u", base, mounter * 3, i,
+			 gt_random_below(&w->random, FILES));
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0)
+			close(fd);
 	}
-	snprintf(path, sizeof(path), "%s/m%u/%u", base, mounter * 3, gt_random_below(&w->random, FILES));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	gt_count(ADDED, 3);
+	gt_count(ADDED, 2 * POINTS);
 }
 
 static void visit(struct gt_worker *w, int set)
@@ -397,7 +409,7 @@ static void make(struct gt_worker *w)
 	gt_cgroup_memory(set, "+memory");
 	gt_leave(CREATE, 1);
 	/* A mount that began while they were made may take longer than they did. */
-	until = gt_now() + 0.3;
+	until = gt_now() + PATIENCE;
 	while (any_slot(IN_THE_MAKING) && gt_now() < until)
 		gt_sleep(0.001);
 	until = gt_now() + 0.1;
@@ -497,7 +509,7 @@ static void fail_cycle(struct gt_worker *w)
 	if (gt_random_one_in(&w->random, 3))
 		fail_memcgs(w);
 	gt_cycles(1);
-	gt_sleep(gt_random_below(&w->random, 10) / 1000.0);
+	gt_sleep(gt_random_below(&w->random, 40) / 1000.0);
 }
 
 /* --- how many a second ---------------------------------------------------------------------------------- */
@@ -590,8 +602,8 @@ static void settle(void)
 	unsigned int i;
 
 	/* What a worker that was ended left mounted. */
-	for (i = 0; i < gt_workers(); i++) {
-		snprintf(path, sizeof(path), "%s/m%u", base, i);
+	for (i = 0; i < gt_workers() * POINTS; i++) {
+		snprintf(path, sizeof(path), "%s/m%u.%u", base, i / POINTS, i % POINTS);
 		while (!umount2(path, MNT_DETACH))
 			;
 	}
