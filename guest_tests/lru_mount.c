@@ -41,11 +41,11 @@
 
 #include "lib/gt.h"
 
-#define MANY		6		/* memcgs of a batch */
+#define MANY		5		/* memcgs of a batch */
 #define SETS		2		/* of batches: one is going offline while the next is made */
 #define MOUNTERS	8		/* most */
 #define POINTS		3		/* of each, mounted one after the other while memcgs are made */
-#define STAYING		10		/* memcgs that each of them makes and leaves alone: a list_lru has theirs too */
+#define STAYING		6		/* memcgs that each of them makes and leaves alone: a list_lru has theirs too */
 #define FILES		8		/* in the folder below an overlay */
 #define FIRST_DISK	4		/* /dev/ram4: the first mounter's, who mounts ext4 now and then */
 #define DISKS		2
