@@ -15,7 +15,7 @@ from pipeline.ledger import Leak
 from pipeline.report import Row, Stage, Summary, clean, html, junit, terminal
 from pipeline.report import json as verdict_json
 from pipeline.run import Ended
-from pipeline.verdict import Outcome, Reason, Verdict, Why, Worth
+from pipeline.verdict import Outcome, Planted, Reason, Verdict, Why, Worth
 
 SCHEMA = etree.XMLSchema(etree.parse(Path(__file__).parent / "golden/junit/jenkins-junit.xsd"))
 
@@ -229,6 +229,23 @@ def test_a_leak_in_every_format() -> None:
     cases = {case.get("name"): [x.tag for x in case] for case in suite(summary).findall("testcase")}
     assert cases["ledgers"] == ["failure"]
     assert cases["memcg_churn"] == ["skipped"]
+
+
+def test_canaries_in_every_format() -> None:
+    """How many of how many, and what was reported of each or why nothing was; in junit one not seen is an error."""
+    rows = (Planted("kasan", "KASAN: x in canary_kasan"), Planted("list", "", HOSTILE))
+    reason = Reason(Why.CANARY, Outcome.BROKEN, title="canary list was not seen", text="canary list was not seen: gone")
+    summary = replace(SUMMARY, verdict=Verdict(Outcome.BROKEN, (reason,), (), WORTH, rows))
+    found = json.loads(verdict_json.render(summary))["verdict"]["canaries"]
+    assert [(row["name"], row["title"]) for row in found] == [("kasan", "KASAN: x in canary_kasan"), ("list", "")]
+    assert "canaries: 1 of 2 seen; not list" in terminal.render(summary)
+    assert "canaries" not in terminal.render(PASSED)
+    text = Page(html.render(summary)).text
+    assert "Canaries: 1 of 2 seen; not list" in text
+    assert "KASAN: x in canary_kasan" in text
+    assert "script" not in Page(html.render(summary)).tags
+    cases = {case.get("name"): [x.tag for x in case] for case in suite(summary).findall("testcase")}
+    assert cases["runs"] == ["error"]
 
 
 REASONS = st.builds(

@@ -146,7 +146,6 @@ class Summary:
             for row in self.verdict.worth
         )
 
-
     @property
     def canaries(self) -> str:
         """How many of the faults on purpose were seen; empty when none was to be."""
