@@ -290,6 +290,14 @@ def test_a_leak_in_the_books() -> None:
     assert verdict(evidence(run(2, ktap=kept(slab__dentry=(500, 700, 700, 700)))), clean, BOOKS).outcome is Outcome.PASS
 
 
+def test_a_leak_of_a_trial_that_did_not_come_to_its_end() -> None:
+    """Whole books tell, and so a guest that is lost afterwards is no riddle; half of them do not."""
+    lost = {"ended": Ended.TIMEOUT, "exit_status": None, "detail": "not through"}
+    result = of(ktap=DYING[:-1], **lost)
+    assert (result.outcome, result.reasons[0].why) == (Outcome.FAIL, Why.LEAK)
+    assert whys(of(ktap=DYING[:-4], **lost)) == {Why.TIMEOUT, Why.NOT_RUN}
+
+
 def test_a_leak_of_the_base_is_known() -> None:
     """Compared by what leaks and not by how much; of two that leak only the new one counts."""
     base = evidence(run(0, ktap=kept(cgroup__nr_dying_subsys_memory=(0, 1, 2, 3))))

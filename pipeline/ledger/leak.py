@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipeline.ledger.book import Book, Books
+from pipeline.ledger.book import ROUNDS, Book, Books
 from pipeline.ledger.table import LEDGERS, Ledger, Rule, ledger_of
 
 SPREAD = 4.0
@@ -59,7 +59,7 @@ def leaks(books: Books, table: Sequence[Ledger] = LEDGERS) -> tuple[Leak, ...]:
     Without a whole book for the start and for each round there is nothing to compare, and nothing is said:
     `Books.problems` makes such a trial unreadable.
     """
-    if len(books.books) < 3:
+    if len(books.books) != ROUNDS + 1:
         return ()
     order = {ledger: at for at, ledger in enumerate(table)}
     found = []

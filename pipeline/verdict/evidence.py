@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline import ktap, ledger, pin
 from pipeline.declare import Detector
 from pipeline.findings import Finding, scan
-from pipeline.run import Boot, Ended, Proof, Run
+from pipeline.run import Boot, Proof, Run
 from pipeline.verdict.types import Start, Trial
 from pipeline.window import windows
 
@@ -58,8 +58,8 @@ def read_run(run: Run) -> Trial:
     if run.kmemleak is not None and run.kmemleak.count > 0:
         found += _reports(_leak_console(ledger.seen_twice(run.kmemleak.text, run.kmemleak.again)))
     books = ledger.parse(run.ktap)
-    # What a program was ended in the middle of is no book of a kernel at rest.
-    leaks = (*_pins(run), *(ledger.leaks(books) if run.ended is Ended.DONE else ()))
+    # A kernel that has leaked may well hang a program after its last book: all of them tell, however it ended.
+    leaks = (*_pins(run), *ledger.leaks(books))
     leaks = tuple(_pinned(leak, run) for leak in leaks)
     return Trial(run, found, ktap.parse(ledger.without(run.ktap)), books, leaks, windows(run.ktap))
 
