@@ -90,6 +90,7 @@ static struct shared {
 /* A worker's own: all of them pass the same. */
 struct walker {
 	unsigned int barriers, turn;
+	int disk;	/* open throughout: with the last close a disk loses its page cache */
 };
 
 /* --- setup ---------------------------------------------------------------------- */
@@ -166,13 +167,18 @@ static void on_alarm(int number)
 static void begin(struct gt_worker *w)
 {
 	struct sigaction action = { .sa_handler = on_alarm };
+	struct walker *walker;
 
 	sigaction(SIGALRM, &action, NULL);
 	if (gt_cgroup_enter(gt_cgroup(), "h"))
 		gt_die("h cannot be entered");
-	w->own = calloc(1, sizeof(struct walker));
-	if (!w->own)
+	walker = calloc(1, sizeof(*walker));
+	if (!walker)
 		gt_die("no memory");
+	walker->disk = open(DISK, O_RDONLY | O_CLOEXEC);
+	if (walker->disk < 0)
+		gt_die("%s: %s", DISK, strerror(errno));
+	w->own = walker;
 }
 
 /* All workers are here; false when the round was over first. */
@@ -257,8 +263,9 @@ static void measure_share(struct gt_worker *w, uint32_t turn)
 }
 
 /* Page cache of the same size in each sibling, all of it on one node. */
-static void fill(struct gt_worker *w, int disk, unsigned int node)
+static void fill(struct gt_worker *w, unsigned int node)
 {
+	struct walker *walker = w->own;
 	unsigned long one = 1UL << node;
 	unsigned int i;
 
@@ -268,12 +275,12 @@ static void fill(struct gt_worker *w, int disk, unsigned int node)
 		char name[16];
 
 		snprintf(name, sizeof(name), "%u", i);
-		posix_fadvise(disk, from, PAGES * PAGE, POSIX_FADV_DONTNEED);
+		posix_fadvise(walker->disk, from, PAGES * PAGE, POSIX_FADV_DONTNEED);
 		if (gt_cgroup_enter(siblings, name))
 			gt_die("%s cannot be entered", name);
 		/* A readahead is cut at the device's window. */
 		for (at = from; at < from + PAGES * PAGE; at += 30 * PAGE)
-			posix_fadvise(disk, at, 30 * PAGE, POSIX_FADV_WILLNEED);
+			posix_fadvise(walker->disk, at, 30 * PAGE, POSIX_FADV_WILLNEED);
 	}
 	if (gt_cgroup_enter(gt_cgroup(), "h"))
 		gt_die("h cannot be entered");
@@ -322,13 +329,10 @@ static void add_spread(void)
 
 static void measure_spread(struct gt_worker *w, uint32_t turn)
 {
-	int disk = open(DISK, O_RDONLY | O_CLOEXEC), file;
 	unsigned int i;
+	int file;
 
-	if (disk < 0)
-		gt_die("%s: %s", DISK, strerror(errno));
-	fill(w, disk, nodes ? node_of[turn % nodes] : 0);
-	close(disk);
+	fill(w, nodes ? node_of[turn % nodes] : 0);
 	if (!barrier(w))
 		return;
 	if (!w->index) {
