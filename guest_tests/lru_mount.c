@@ -228,6 +228,15 @@ static void actor_begin(struct gt_worker *w)
 	w->own = a;
 }
 
+/* On a slow machine the other side may be long in coming; it comes, unless the round is over. */
+static void meet(unsigned int window, unsigned int side, struct gt_worker *w)
+{
+	double until = gt_now() + PATIENCE;
+
+	while (!gt_meet(window, side, w, 0) && !gt_over() && gt_now() < until)
+		;
+}
+
 static void go_home(struct actor *a)
 {
 	if (gt_cgroup_enter(gt_cgroup(), a->home))
@@ -312,7 +321,7 @@ static void mount_cycle(struct gt_worker *w)
 
 	atomic_store(&slot->visits, 0);
 	/* To make some memcgs takes longer than to mount: come at any time of it. */
-	gt_meet(CREATE, 0, w, 0);
+	meet(CREATE, 0, w);
 	gt_sleep(gt_random_below(&w->random, 6) / 1000.0);
 	atomic_store(&slot->state, IN_THE_MAKING);
 	for (i = 0; i < POINTS; i++) {
@@ -327,7 +336,7 @@ static void mount_cycle(struct gt_worker *w)
 		gt_sleep(0.002);
 	atomic_store(&slot->state, NOTHING);
 	/* Memcgs go offline a grace period after they were turned off. */
-	gt_meet(REMOVE, 0, w, 0);
+	meet(REMOVE, 0, w);
 	gt_sleep(gt_random_below(&w->random, 30) / 1000.0);
 	gt_enter(REMOVE, 0);
 	for (i = 0; i < POINTS; i++)
@@ -404,7 +413,7 @@ static void make(struct gt_worker *w)
 	int set = a->sets[a->turn++ % SETS];
 	double until;
 
-	gt_meet(CREATE, 1, w, 0);
+	meet(CREATE, 1, w);
 	gt_enter(CREATE, 1);
 	gt_cgroup_memory(set, "+memory");
 	gt_leave(CREATE, 1);
@@ -416,7 +425,7 @@ static void make(struct gt_worker *w)
 	while (!any_slot(MOUNTED) && gt_now() < until && !gt_over())
 		gt_sleep(0.001);
 	visit(w, set);
-	gt_meet(REMOVE, 1, w, 0);
+	meet(REMOVE, 1, w);
 	gt_enter(REMOVE, 1);
 	gt_cgroup_memory(set, "-memory");
 	/* As long as it takes until they are offline, as a rule; the next batch is the other set. */

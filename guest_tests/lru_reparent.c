@@ -41,6 +41,7 @@
 #include "lib/gt.h"
 
 #define MANY		8		/* memcgs of a batch */
+#define PATIENCE	10.0		/* seconds that the two sides wait for each other's work */
 #define HELD		12		/* files that a holder opens in each */
 #define LATE		2		/* batches after which one more is closed */
 #define FILES		256		/* made in the beginning, on ext4 and so on the overlay */
@@ -197,6 +198,15 @@ static void actor_begin(struct gt_worker *w)
 	w->own = a;
 }
 
+/* On a slow machine the other side may be long in coming; it comes, unless the round is over. */
+static void meet(unsigned int window, unsigned int side, struct gt_worker *w)
+{
+	double until = gt_now() + PATIENCE;
+
+	while (!gt_meet(window, side, w, 0) && !gt_over() && gt_now() < until)
+		;
+}
+
 static void go_home(struct actor *a)
 {
 	if (gt_cgroup_enter(gt_cgroup(), a->home))
@@ -261,12 +271,12 @@ static void remove_batch(struct gt_worker *w)
 {
 	struct pair *pair = &shared->pairs[w->rank % PAIRS];
 	struct actor *a = w->own;
-	double until = gt_now() + 1;
+	double until = gt_now() + PATIENCE;
 
 	atomic_store(&pair->stage, MADE);
 	while (atomic_load(&pair->stage) != FILLED && !gt_over() && gt_now() < until)
 		gt_sleep(0.001);
-	gt_meet(ADD, 1, w, 0);
+	meet(ADD, 1, w);
 	gt_enter(ADD, 1);
 	take_offline(a);
 	gt_leave(ADD, 1);
@@ -327,7 +337,7 @@ static void hold(struct gt_worker *w)
 	go_home(a);
 	close(folder);
 	atomic_store(&pair->stage, FILLED);
-	gt_meet(ADD, 0, w, 0);
+	meet(ADD, 0, w);
 	gt_enter(ADD, 0);
 	/* Until the last one is offline, so that one close or another falls into each memcg's moment. */
 	for (j = 0; j < HELD; j++) {
@@ -406,7 +416,7 @@ static void page(struct gt_worker *w)
 	go_home(a);
 	page_out(a, 0, CACHE_BYTES);
 	page_out(a, 1, ANON_BYTES);
-	gt_meet(SCAN, 1, w, 0);
+	meet(SCAN, 1, w);
 	gt_enter(SCAN, 1);
 	gt_cgroup_memory(a->many, "-memory");
 	/* Half of it comes back while the memcgs go, half when they have gone. */
