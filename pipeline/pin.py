@@ -59,6 +59,8 @@ RULES = (
     Rule(Holder.OBJCG, "objcg references that nothing known holds"),
 )
 """Everything else may be right, or is held by one of these in turn: books that grow decide about it."""
+IDS = "memcg ids that no memcg has"
+"""mm/memcontrol.c, mem_cgroup_ids: what is reserved or stored there is given back when a memcg goes offline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,23 @@ class Look:
     pins: tuple[Pin, ...] = ()
     unread: str = ""
 
+    @property
+    def stray(self) -> int:
+        """Ids that no memcg can have: each has one at the most, and a dying one may have lost its own."""
+        return max(0, self.ids - self.memcgs)
+
+    @property
+    def doubtful(self) -> int:
+        """References that are never right."""
+        kinds = {rule.holder for rule in RULES}
+        return sum(pin.count for pin in self.pins if pin.holder in kinds)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A leak by what holds it: `title` is without figures, so that two runs can be compared."""
+    """A leak by what holds it: `count` references (or ids), `title` without figures, so that runs can be compared."""
 
-    rule: Rule
+    title: str
     count: int
     text: str
 
@@ -124,6 +137,9 @@ def leaks(looks: Sequence[Look]) -> tuple[Held, ...]:
 
 
 def _grown(before: Look, after: Look) -> Iterator[Held]:
+    stray = after.stray - before.stray
+    if stray > 0:
+        yield Held(IDS, stray, f"{IDS}: {stray} more than before; {after.ids} ids for {after.memcgs} memcgs")
     for title in dict.fromkeys(rule.title for rule in RULES):
         rules = [rule for rule in RULES if rule.title == title]
         kinds = {rule.holder for rule in rules}
@@ -131,7 +147,7 @@ def _grown(before: Look, after: Look) -> Iterator[Held]:
         pins = [pin for pin in after.pins if pin.holder in kinds]
         count = sum(pin.count for pin in pins) - had
         if count > 0:
-            yield Held(rules[0], count, f"{title}: {'; '.join(map(_told, pins))}")
+            yield Held(title, count, f"{title}: {'; '.join(map(_told, pins))}")
 
 
 def _told(pin: Pin) -> str:

@@ -108,7 +108,7 @@ def test_what_nobody_holds_is_told(scene: Scene, leak: str, expected: Pin, title
     """A reference too many is named for what it is, and it alone."""
     sound, broken = look(scene(), name=True), look(scene(leak), name=True)
     assert expected in broken.pins
-    assert [found.rule.title for found in pin.leaks((sound, broken))] == [title]
+    assert [found.title for found in pin.leaks((sound, broken))] == [title]
     assert pin.leaks((broken, broken)) == ()
 
 

@@ -92,6 +92,15 @@ def test_an_objcg_that_never_dies_needs_no_dying_group() -> None:
     assert "7 objcgs held by 8 objcg references that nothing known holds, the first is charged to /" in told.text
 
 
+def test_ids_that_no_memcg_has_are_a_leak() -> None:
+    """There are 65535 of them, and when they are gone no memcg can be made."""
+    run = replace(RUN, looks=(BEFORE, replace(BEFORE, ids=8)))
+    (told,) = judged(run).reasons
+    assert told.title == "leak: memcg ids that no memcg has"
+    assert "5 more than before; 8 ids for 3 memcgs" in told.text
+    assert judged(replace(RUN, looks=(BEFORE, replace(BEFORE, ids=8, memcgs=8)))).outcome is Outcome.PASS
+
+
 def test_what_stayed_from_the_trial_before_is_not_told_again() -> None:
     """Only growth over a trial counts."""
     left = replace(BEFORE, orphans=7, pins=(OBJCG,))

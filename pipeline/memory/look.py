@@ -27,7 +27,6 @@ Holds = dict[int, Counter[tuple[Holder, str]]]
 
 def look(kernel: Kernel, *, name: bool) -> Look:
     """Count, and with `name` also find out what holds what is left; never raises for what it cannot read."""
-    kernel.moved()
     try:
         groups = memcgs.memcgs(kernel)
         objcgs = memcgs.objcgs(kernel, groups)
@@ -41,6 +40,8 @@ def look(kernel: Kernel, *, name: bool) -> Look:
         )
     except _UNREADABLE as error:
         return Look(unread=_line(error))
+    finally:
+        kernel.moved()
     return seen
 
 

@@ -104,5 +104,7 @@ def _objcgs(kernel: Kernel, groups: tuple[Memcg, ...]) -> Iterator[Objcg]:
 
 
 def ids(kernel: Kernel) -> int:
-    """Return how many memcg ids are in use."""
-    return sum(1 for _ in xa_for_each(kernel.variable("mem_cgroup_ids", "struct xarray").address_of_()))
+    """Return how many memcg ids are in use, or reserved for a memcg that is being made."""
+    table = kernel.variable("mem_cgroup_ids", "struct xarray")
+    # An array that begins with 1 (XA_FLAGS_ALLOC1) keeps 0 busy (lib/xarray.c, xas_expand).
+    return sum(index > 0 for index, _ in xa_for_each(table.address_of_(), advanced=True))

@@ -67,7 +67,7 @@ def read_run(run: Run) -> Trial:
 def _pins(run: Run) -> tuple[ledger.Leak, ...]:
     """Return the references that grew over a trial and that nobody known holds."""
     return tuple(
-        ledger.Leak(pin.LEDGER, held.rule.title, held.count, run.cycles or 0, "references", held.text)
+        ledger.Leak(pin.LEDGER, held.title, held.count, run.cycles or 0, "references", held.text)
         for held in pin.leaks(run.looks)
     )
 

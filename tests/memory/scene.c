@@ -147,8 +147,8 @@ struct mem_cgroup *root_mem_cgroup = &root;
 struct obj_cgroup orphan = { { ATOMIC | DEAD, &count_orphan }, &root, { &root.objcg_list, &root.objcg_list } };
 struct obj_cgroup own = { { 0, NULL }, &alive, EMPTY(own.list) };
 
-/* Ids 1, 2 and 3, as an xarray of one node: index in the slots. */
-static struct xa_node ids_node = { .count = 3, .slots = { NULL, &root, &alive, &a } };
+/* Ids 1, 2 and 3, as an xarray of one node; 1030 is XA_ZERO_ENTRY, which keeps 0 busy. */
+static struct xa_node ids_node = { .count = 3, .slots = { (void *)1030UL, &root, &alive, &a } };
 struct xarray mem_cgroup_ids = { 0, (void *)((char *)&ids_node + 2) };
 
 /* --- pages and objects --------------------------------------------------------- */
