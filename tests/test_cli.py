@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import git, processes_with, soon
 
-from pipeline import catalog, guest
+from pipeline import catalog, guest, trust
 from pipeline.progress import Silent
 from pipeline.store import Store
 
@@ -87,7 +87,7 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store with the guest image that the tests below boot, so that it is compiled once."""
     store = Store(tmp_path_factory.mktemp("guests"))
     programs = [x for x in catalog.load().programs if x.name == "memcg_churn"]
-    guest.build_guest(store, programs, with_shell=False, progress=Silent())
+    guest.build_guest(store, (*programs, trust.PROGRAM), with_shell=False, progress=Silent())
     return store.root
 
 
@@ -157,6 +157,8 @@ def test_a_sound_series_passes(kpv: Kpv, fakelinux: Path, series: Path) -> None:
     assert "PASS" in done.stdout
     folder = kpv.latest()
     assert outcome(folder) == "PASS"
+    assert "canaries: 5 of 5 seen" in done.stdout
+    assert (folder / "boot-1.1" / "canary-5.json").exists()
     for name in ("junit.xml", "report.html", "boot-0.1/console.log", "boot-1.1/console.log"):
         assert (folder / name).stat().st_size > 0
     for cut in (0, 1):
@@ -226,6 +228,30 @@ def test_what_the_base_shows_too_is_known(kpv: Kpv, fakelinux: Path, series: Pat
     done = kpv(*plain(fakelinux, series))
     assert done.returncode not in {1, 2}, done.stdout + done.stderr
     assert "known" in (kpv.latest() / "verdict.json").read_text()
+
+
+def test_what_is_planted_never_counts(kpv: Kpv, fakelinux: Path, series: Path, fakeqemu: Callable[..., None]) -> None:
+    """A canary that is not seen is BROKEN; whatever else comes up once faults are planted is nobody's."""
+    fakeqemu(**{"plant:soft-lockup": [["kasan"], ["panic"]]})
+    done = kpv(*plain(fakelinux, series))
+    assert done.returncode == 3, done.stderr + done.stdout
+    reasons = json.loads((kpv.latest() / "verdict.json").read_text())["verdict"]["reasons"]
+    missing = [x["title"] for x in reasons if x["outcome"] == "BROKEN"]
+    assert missing == ["canary soft-lockup was not seen", "canary workqueue was not seen"]
+    assert not any(x["outcome"] == "FAIL" for x in reasons)
+    assert "3 of 5 seen; not soft-lockup, workqueue" in done.stdout
+
+
+def test_a_tree_that_does_not_take_the_module(kpv: Kpv, fakelinux: Path, series: Path) -> None:
+    """The series is tried, and what it is worth cannot be told: nobody saw a detector at work."""
+    (fakelinux / "broken-modules").touch()
+    git(fakelinux, "add", "-A")
+    git(fakelinux, "commit", "-qm", "no modules")
+    done = kpv(*plain(fakelinux, series))
+    assert done.returncode == 3, done.stderr + done.stdout
+    assert "its module does not build" in done.stdout
+    assert "this tree has no such thing" in done.stdout
+    assert outcome(kpv.latest()) == "BROKEN"
 
 
 def test_a_base_that_does_not_build_is_broken(kpv: Kpv, fakelinux: Path, series: Path) -> None:
