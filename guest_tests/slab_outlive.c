@@ -23,8 +23,10 @@
  * A cycle is a memcg that was made, used and taken away.
  *
  * A bug: any splat; a memcg still dying when all objects have been freed; slab memory or charges that do
- * not come back; percpu memory that grows with the memcgs (every objcg, memcg and css has some: one of
- * them that is never released shows there even when no charge is left on it); an object that is lost.
+ * not come back; percpu memory that grows with the memcgs (each has some, and so has its css: one that is
+ * never released shows there even when no charge is left on it); an object that cannot be freed.  An
+ * objcg that is never released has nothing left that user space could see: the host finds it in the guest's
+ * memory, with its references.
  */
 #define _GNU_SOURCE
 #include <errno.h>
