@@ -120,7 +120,7 @@ class _Stage:
         )
 
     def _scan(self, canary: Canary) -> Run:
-        scan = self.guest.leaks()
+        scan = self.guest.leaks(twice=False)
         run = self._watched(canary, lambda: (Ended.DONE, "") if scan.count >= 0 else (Ended.LOST, scan.text))
         return replace(run, kmemleak=scan)
 
