@@ -54,6 +54,20 @@ expect:
 """
 
 
+CANARIES = """
+kasan:
+  by: fault
+  title: '^KASAN: '
+  seconds: 5
+hung:
+  by: fault
+  title: '^INFO: task hung'
+  seconds: 12
+  files:
+    - [/proc/sys/kernel/hung_task_timeout_secs, 3]
+"""
+
+
 def case(text: str) -> declare.Case:
     """Read a case called x."""
     return declare.case(text, "x.yaml", "x")
@@ -65,11 +79,12 @@ def read(kind: str, text: str) -> Any:
         "profile": declare.profiles,
         "program": declare.programs,
         "machine": declare.machines,
+        "canary": declare.canaries,
     }
     return case(text) if kind == "case" else readers[kind](text, "x.yaml")
 
 
-DOCUMENTS = {"profile": PROFILE, "program": PROGRAM, "machine": MACHINE, "case": CASE}
+DOCUMENTS = {"profile": PROFILE, "program": PROGRAM, "machine": MACHINE, "case": CASE, "canary": CANARIES}
 
 
 def test_what_is_written_is_what_comes_out() -> None:
@@ -219,19 +234,6 @@ def test_a_wrong_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match=r"^unknown machine zzz; known: none$"):
         declare.pick("machine", "zzz", ())
 
-
-CANARIES = """
-kasan:
-  by: fault
-  title: '^KASAN: '
-  seconds: 5
-hung:
-  by: fault
-  title: '^INFO: task hung'
-  seconds: 12
-  files:
-    - [/proc/sys/kernel/hung_task_timeout_secs, 3]
-"""
 
 PLANTED = """
 toy:
