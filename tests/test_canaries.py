@@ -223,6 +223,18 @@ def test_a_guest_that_dies_of_a_canary(planted: Callable[..., Session]) -> None:
     assert "panicked" in judged.canaries[1].why
 
 
+def test_a_guest_that_goes_deaf(fakeqemu: Callable[..., None], tmp_path: Path) -> None:
+    """It is not asked again for each canary that is left; what it had reported counts."""
+    fakeqemu(**{"plant:kasan": [["reported"], ["hang"]]})
+    plan = [Asked(1, PROGRAM, 1, PROGRAM.budget)]
+    limits = replace(PATIENT, answer=1.0, silence=1.0)
+    rows = (KASAN, HUNG, replace(HUNG, name="other"), replace(HUNG, name="another"))
+    found = session(setting(tmp_path), plan, tmp_path / "boot", Silent(), limits, choose=lambda _runs: rows)
+    judged = verdict.trusted(Verdict(Outcome.PASS), rows, read(*found.canaries))
+    assert [one.title != "" for one in judged.canaries] == [True, False, False, False]
+    assert {one.why for one in judged.canaries[1:]} == {"the guest does not answer any more"}
+
+
 def test_no_canary_in_a_guest_that_is_not_sane(planted: Callable[..., Session]) -> None:
     """Behind a report, or a trial that did not end, nothing that comes could be told from what came of it."""
     for moments in (

@@ -24,6 +24,13 @@ PROGRAM = Program("canary", "canary.c", "leaks on purpose, for the books", budge
 SEED = 1
 
 
+DEAF = "the guest does not answer any more"
+
+
+class _DeafError(Exception):
+    """The guest did not answer in time; it is not asked again."""
+
+
 def plant(
     guest: Guest, boot: Boot, canaries: Sequence[Canary], log: str, stretch: float, progress: Progress
 ) -> tuple[Run, ...]:
@@ -39,13 +46,13 @@ def plant(
         progress.end(f"their module cannot be loaded: {why}")
         return tuple(stage.lost(x, f"the module that plants it cannot be loaded: {why}") for x in canaries)
     found: dict[str, Run] = {}
-    for run in stage.leaks(canaries):
+    for run in stage.all(canaries):
         found[run.program] = run
         progress.step(len(found), run.program)
+        if run.detail == DEAF:
+            break
     for canary in canaries:
-        if canary.by is By.FAULT:
-            progress.step(len(found), canary.name)
-            found[canary.name] = stage.fault(canary)
+        found.setdefault(canary.name, stage.lost(canary, DEAF))
     quiet = [name for name, run in found.items() if run.ended is Ended.LOST]
     silent = f", nothing heard of {', '.join(quiet)}" if quiet else ""
     progress.end(guest.gone.detail if guest.gone is not None else f"{len(found)} planted{silent}")
@@ -55,7 +62,7 @@ def plant(
 def _why(number: int | None) -> str:
     """Say what an errno means; empty for 0."""
     if number is None:
-        return "no answer from the guest"
+        return DEAF
     return os.strerror(number) if number else ""
 
 
@@ -68,11 +75,18 @@ class _Stage:
     log: str
     stretch: float
 
+    def all(self, canaries: Sequence[Canary]) -> Iterator[Run]:
+        """Plant one after another."""
+        yield from self._leaks(canaries)
+        for canary in canaries:
+            if canary.by is By.FAULT:
+                yield self._fault(canary)
+
     def lost(self, canary: Canary, detail: str) -> Run:
         """Return the run of a canary that could not be planted."""
-        return self._watched(canary, lambda: (Ended.LOST, detail))
+        return self._record(canary, self.guest.seen, Ended.LOST, detail)
 
-    def leaks(self, canaries: Sequence[Canary]) -> Iterator[Run]:
+    def _leaks(self, canaries: Sequence[Canary]) -> Iterator[Run]:
         """Let leak what is to leak, then look: by then what kmemleak has to find is old enough for it."""
         scanned = [canary for canary in canaries if canary.by is By.SCAN]
         refused = [_why(self.guest.write(PLANT, canary.name)) for canary in scanned]
@@ -86,11 +100,19 @@ class _Stage:
                 yield self.lost(canary, f"it cannot be planted: {why}") if why else replace(run, program=canary.name)
 
     def _watched(self, canary: Canary, work: Callable[[], tuple[Ended, str]]) -> Run:
-        """Return a run with what the console says during `work`; a guest that ends over it decides how it ended."""
-        guest, boot, first = self.guest, self.boot, self.guest.seen
-        guest.write("/dev/kmsg", f"<5>kpv: canary {canary.name}\n")
-        guest.forget()
-        ended, detail = work()
+        """Return a run with what the console says during `work`."""
+        first = self.guest.seen
+        try:
+            self._write("/dev/kmsg", f"<5>kpv: canary {canary.name}\n")
+            self.guest.forget()
+            ended, detail = work()
+        except _DeafError:
+            ended, detail = Ended.LOST, DEAF
+        return self._record(canary, first, ended, detail)
+
+    def _record(self, canary: Canary, first: int, ended: Ended, detail: str) -> Run:
+        """Return what was seen of a canary; a guest that has ended decides how that ended."""
+        guest, boot = self.guest, self.boot
         if guest.gone is not None:
             ended, detail = guest.gone.ended, guest.gone.detail
         return Run(
@@ -124,26 +146,32 @@ class _Stage:
         run = self._watched(canary, lambda: (Ended.DONE, "") if scan.count >= 0 else (Ended.LOST, scan.text))
         return replace(run, kmemleak=scan)
 
-    def fault(self, canary: Canary) -> Run:
-        """Plant a fault, hear what comes of it, and put things back."""
+    def _fault(self, canary: Canary) -> Run:
         return self._watched(canary, lambda: self._provoke(canary))
 
     def _provoke(self, canary: Canary) -> tuple[Ended, str]:
+        """Plant a fault, hear what comes of it, and put things back."""
         before: list[tuple[str, str]] = []
         try:
             for path, value in canary.files:
                 old = self.guest.read(path)
-                why = "cannot be read" if old is None else _why(self.guest.write(path, value))
+                why = "cannot be read" if old is None else self._write(path, value)
                 if why:
                     return Ended.LOST, f"{path}: {why}"
                 before.append((path, (old or "").strip()))
-            why = _why(self.guest.write(PLANT, canary.name))
+            why = self._write(PLANT, canary.name)
             if why:
                 return Ended.LOST, f"it cannot be planted: {why}"
             if self.guest.reported(canary.title, canary.seconds * self.stretch):
                 return Ended.FINDING, "reported"
             return Ended.LOST, f"not reported within {canary.seconds * self.stretch:.0f} s"
         finally:
-            self.guest.write(PLANT, "stop")
-            for path, value in before:
-                self.guest.write(path, value)
+            for path, value in ((PLANT, "stop"), *before):
+                self._write(path, value)
+
+    def _write(self, path: str, data: str) -> str:
+        """Write to a file in the guest; return why that cannot be."""
+        number = self.guest.write(path, data)
+        if number is None and self.guest.gone is None:
+            raise _DeafError
+        return _why(number)
