@@ -8,53 +8,62 @@
  * all; a generation that is not seen makes every walker go round on its own account.  Neither shows in a
  * splat, so both are measured:
  *
- *	spread      siblings with the same page cache, reclaimers who ask their parent for small amounts
- *	            until a quarter is gone: the standard deviation over the siblings of what was taken from
- *	            each, in parts of the mean (0: all gave the same; 2.6: one of eight gave it all)
- *	walk_share  CPU time of a walk over empty siblings when all reclaimers walk them at once, in parts
- *	            of what it takes when each has a hierarchy of its own: they go through the siblings
- *	            once together and not once each.  Both are taken in turn, with all CPUs busy, so a slow
- *	            or a busy host is in both.
+ *	spread      siblings with the same page cache, reclaimers who ask their parent for small amounts: the
+ *	            standard deviation over the siblings of what was taken from each, in parts of the mean
+ *	            (0: all gave the same; 1.7: one of four gave it all)
+ *	walk_share  pages that a call of memory.reclaim scans when all reclaimers walk one hierarchy, in parts of
+ *	            what it scans when each has one of its own: they go through the siblings once together and
+ *	            not once each.  The siblings have a few pages that cannot be reclaimed (a pipe holds them), so a
+ *	            call goes through all priorities seventeen times (MAX_RECLAIM_RETRIES and one), half of that
+ *	            without a cookie: with n reclaimers the share is at best (1 + 1/n) / 2.  It is a
+ *	            count and no time, so a slow or busy host is not in it.
  *
- * The first is the mean over the repetitions of a run, the second the quotient of the means, both with their
+ * The first is measured in the first round, with MGLRU, whose visits take a whole batch; the second in the others, with
+ * the classic LRU, which scans size >> priority pages of each memcg that it visits.
+ *
+ * Of the first the mean over the repetitions is told, of the second the quotient of the means, both with their
  * standard error (jackknife: what each repetition contributes, seen by leaving it out), and held against the base kernel's
  * by the host (a line `# figure <name> <value> <error> <least>`; more is worse, and `least` is the least
  * difference that is worth a word).
  *
  *	<own cgroup>
  *	  h			home of the workers
- *	  f/0 ... f/7		siblings with page cache
- *	  t<n>/0 ... t<n>/11	a hierarchy of empty siblings for each worker
+ *	  f/0 ... f/3		siblings with page cache
+ *	  t<n>/0 ... t<n>/7	a hierarchy for each worker, of siblings with pages that are held
  *
  * A bug: any splat; a figure that is worse than the base's; a memcg that is still dying at the end.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/gt.h"
 
-#define SIBLINGS	8
-/* Of page cache in each: below a power of two, or the size alone decides who is reclaimed from. */
-#define PAGES		508
+#define SIBLINGS	4
+/*
+ * Of page cache in each.  A visit looks at size >> priority pages, and priority begins at 12 (DEF_PRIORITY).  Where
+ * that comes to nothing a walk goes to the end, and the next priority's begins at the root on any kernel: so
+ * there are more than 4096, and no repetition takes so many from one that fewer are left.
+ */
+#define PAGES		5000
+#define TAKE		12			/* walks of a repetition; each takes a batch of 64 (MAX_LRU_BATCH) */
 #define PAGE		4096L
 #define DISK		"/dev/ram0"
+#define HELD_DISK	"/dev/ram1"
 #define DISK_BYTES	(192L << 20)
 #define GOAL		"128K swappiness=0"	/* SWAP_CLUSTER_MAX: a walk stops at the first that gives so much */
-#define EMPTY		12
-#define SLICE		0.3			/* seconds of walking empty siblings, together or apart */
+#define HELD		8			/* siblings with pages that are held */
+#define HELD_PAGES	16			/* in each: the slots of a pipe */
+#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 #define REPETITIONS	512
-#define LEAST_REPETITIONS 3
+#define LEAST_REPETITIONS 5
 #define MPOL_BIND	2			/* include/uapi/linux/mempolicy.h */
 
 enum { WALKS };
@@ -64,9 +73,9 @@ static const struct gt_window windows[] = {
 	{ NULL, { NULL, NULL } },
 };
 
-enum { RECLAIMS, EMPTY_WALKS, TAKEN };
+enum { RECLAIMS, WALKS_FAR, TAKEN, SCANNED };
 
-static const char *const figures[] = { "reclaims", "empty_walks", "taken", NULL };
+static const char *const figures[] = { "reclaims", "walks_far", "taken", "scanned", NULL };
 
 enum { APART, TOGETHER };
 
@@ -74,15 +83,16 @@ static int siblings = -1;		/* open folders */
 static int hierarchies[64];
 static unsigned int node_of[64], nodes;
 static bool drained = true;
+static bool sharing;			/* what this round measures */
+static char lru_gen[16];		/* what it was */
 
 static struct shared {
 	_Atomic unsigned int arrived;	/* at barriers, all in all of a round */
-	_Atomic unsigned long us[2], calls[2];	/* APART, TOGETHER of this repetition */
-	_Atomic long left;		/* pages still to be taken in this repetition */
+	_Atomic long left;		/* times that something is still to be taken in this repetition */
 	long long before[SIBLINGS];
 	unsigned int spreads_n, shares_n;
 	struct walks {
-		double seconds[2], calls[2];	/* APART, TOGETHER */
+		double scanned[2];	/* APART, TOGETHER */
 	} shares[REPETITIONS];
 	double spreads[REPETITIONS];
 } *shared;
@@ -115,6 +125,34 @@ static int make_siblings(const char *name, unsigned int n)
 	return folder;
 }
 
+/* Pages of the disk that are charged to the siblings of a hierarchy, and that pipes hold from now on. */
+static bool hold(unsigned int hierarchy)
+{
+	static int disk = -1;
+	unsigned int i;
+
+	if (disk < 0)
+		disk = open(HELD_DISK, O_RDONLY | O_CLOEXEC);
+	for (i = 0; disk >= 0 && i < HELD; i++) {
+		loff_t at = (loff_t)(hierarchy * HELD + i) * HELD_PAGES * PAGE, end = at + HELD_PAGES * PAGE;
+		int pipes[2];
+		char name[16];
+
+		snprintf(name, sizeof(name), "%u", i);
+		if (gt_cgroup_enter(hierarchies[hierarchy], name) || pipe2(pipes, O_CLOEXEC))
+			break;
+		posix_fadvise(disk, at, HELD_PAGES * PAGE, POSIX_FADV_WILLNEED);
+		while (at < end && splice(disk, &at, pipes[1], NULL, (size_t)(end - at), SPLICE_F_NONBLOCK) > 0)
+			;
+		if (at < end)
+			break;
+	}
+	if (disk >= 0 && i == HELD)
+		return true;
+	gt_note("pages of %s cannot be held: %s", HELD_DISK, strerror(errno));
+	return false;
+}
+
 static bool setup(void)
 {
 	unsigned int i;
@@ -143,10 +181,17 @@ static bool setup(void)
 		char name[16];
 
 		snprintf(name, sizeof(name), "t%u", i);
-		hierarchies[i] = make_siblings(name, EMPTY);
-		if (hierarchies[i] < 0)
+		hierarchies[i] = make_siblings(name, HELD);
+		if (hierarchies[i] < 0 || !hold(i))
 			return false;
 	}
+	if (gt_cgroup_enter(gt_cgroup(), "h")) {
+		gt_note("h cannot be entered");
+		return false;
+	}
+	if (gt_read(AT_FDCWD, LRU_GEN, lru_gen, sizeof(lru_gen)) < 0)
+		lru_gen[0] = '\0';
+	lru_gen[strcspn(lru_gen, "\n")] = '\0';
 	for (i = 0; i < 64; i++) {
 		unsigned long one = 1UL << i;
 
@@ -159,17 +204,10 @@ static bool setup(void)
 
 /* --- workers -------------------------------------------------------------------- */
 
-static void on_alarm(int number)
-{
-	(void)number;
-}
-
 static void begin(struct gt_worker *w)
 {
-	struct sigaction action = { .sa_handler = on_alarm };
 	struct walker *walker;
 
-	sigaction(SIGALRM, &action, NULL);
 	if (gt_cgroup_enter(gt_cgroup(), "h"))
 		gt_die("h cannot be entered");
 	walker = calloc(1, sizeof(*walker));
@@ -196,48 +234,20 @@ static bool barrier(struct gt_worker *w)
 	return true;
 }
 
-static double cpu_seconds(void)
+/* What all have scanned in the hierarchies. */
+static double scanned(void)
 {
-	struct timespec t;
+	double sum = 0;
+	unsigned int i;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+	for (i = 0; i < gt_workers(); i++) {
+		long long pages = gt_read_key(hierarchies[i], "memory.stat", "pgscan");
 
-/*
- * Walk empty siblings for a while.  memory.reclaim would try seventeen times; a signal ends it after the first
- * that takes longer than that.
- */
-static void walk_empty(struct gt_worker *w, int kind, unsigned int hierarchy)
-{
-	static const struct itimerval soon = { .it_value.tv_usec = 20000 }, never;
-	double until = gt_now() + SLICE;
-	int file = openat(hierarchies[hierarchy], "memory.reclaim", O_WRONLY | O_CLOEXEC);
-
-	if (file < 0)
-		gt_die("memory.reclaim: %s", strerror(errno));
-	do {
-		double seconds = cpu_seconds();
-		bool cut_short;
-
-		setitimer(ITIMER_REAL, &soon, NULL);
-		if (kind == TOGETHER)
-			gt_enter(WALKS, w->index % 2);
-		/* There is nothing to be had: EINTR or EAGAIN. */
-		cut_short = write(file, "128K", 4) < 0 && errno == EINTR;
-		if (kind == TOGETHER)
-			gt_leave(WALKS, w->index % 2);
-		setitimer(ITIMER_REAL, &never, NULL);
-		seconds = cpu_seconds() - seconds;
-		/* The signal came before the call, while another had this CPU: nothing was walked. */
-		if (cut_short && seconds < 0.001)
-			continue;
-		atomic_fetch_add(&shared->us[kind], (unsigned long)(seconds * 1e6));
-		atomic_fetch_add(&shared->calls[kind], 1);
-		gt_count(EMPTY_WALKS, 1);
-		gt_cycles(1);
-	} while (gt_now() < until);
-	close(file);
+		if (pages < 0)
+			gt_die("memory.stat: %s", strerror((int)-pages));
+		sum += (double)pages;
+	}
+	return sum;
 }
 
 static void measure_share(struct gt_worker *w, uint32_t turn)
@@ -247,22 +257,33 @@ static void measure_share(struct gt_worker *w, uint32_t turn)
 
 	for (i = 0; i < 2; i++) {
 		int kind = (turn + (uint32_t)i) % 2 ? TOGETHER : APART;
+		unsigned int from = (turn + (kind == APART ? w->index : 0)) % gt_workers();
 
+		if (!w->index)
+			walks->scanned[kind] = -scanned();
 		if (!barrier(w))
 			return;
-		walk_empty(w, kind, (turn + (kind == APART ? w->index : 0)) % gt_workers());
+		if (kind == TOGETHER)
+			gt_enter(WALKS, w->index % 2);
+		/* EAGAIN: nothing can be had. */
+		gt_write(hierarchies[from], "memory.reclaim", "128K swappiness=0");
+		if (kind == TOGETHER)
+			gt_leave(WALKS, w->index % 2);
+		gt_count(WALKS_FAR, 1);
+		gt_cycles(1);
+		if (!barrier(w))
+			return;
+		if (!w->index)
+			walks->scanned[kind] += scanned();
 	}
-	if (!barrier(w) || w->index)
+	if (w->index)
 		return;
-	for (i = 0; i < 2; i++) {
-		walks->seconds[i] = (double)atomic_exchange(&shared->us[i], 0) / 1e6;
-		walks->calls[i] = (double)atomic_exchange(&shared->calls[i], 0);
-	}
-	if (walks->calls[APART] > 0 && walks->calls[TOGETHER] > 0 && shared->shares_n < REPETITIONS - 1)
+	gt_count(SCANNED, (uint64_t)(walks->scanned[APART] + walks->scanned[TOGETHER]));
+	if (walks->scanned[APART] > 0 && shared->shares_n < REPETITIONS - 1)
 		shared->shares_n++;
 }
 
-/* Page cache of the same size in each sibling, all of it on one node. */
+/* Page cache of the same size in each sibling, all of it on one node; what is there still is not read again. */
 static void fill(struct gt_worker *w, unsigned int node)
 {
 	struct walker *walker = w->own;
@@ -275,7 +296,6 @@ static void fill(struct gt_worker *w, unsigned int node)
 		char name[16];
 
 		snprintf(name, sizeof(name), "%u", i);
-		posix_fadvise(walker->disk, from, PAGES * PAGE, POSIX_FADV_DONTNEED);
 		if (gt_cgroup_enter(siblings, name))
 			gt_die("%s cannot be entered", name);
 		/* A readahead is cut at the device's window. */
@@ -327,27 +347,25 @@ static void add_spread(void)
 		shared->spreads[shared->spreads_n++] = root(squares / SIBLINGS - mean * mean) / mean;
 }
 
-static void measure_spread(struct gt_worker *w, uint32_t turn)
+static void measure_spread(struct gt_worker *w)
 {
 	unsigned int i;
 	int file;
 
-	fill(w, nodes ? node_of[turn % nodes] : 0);
+	fill(w, nodes ? node_of[0] : 0);
 	if (!barrier(w))
 		return;
 	if (!w->index) {
 		for (i = 0; i < SIBLINGS; i++)
 			shared->before[i] = stolen(i);
-		atomic_store(&shared->left, SIBLINGS * PAGES / 4);
+		atomic_store(&shared->left, TAKE);
 	}
 	if (!barrier(w))
 		return;
 	file = openat(siblings, "memory.reclaim", O_WRONLY | O_CLOEXEC);
 	if (file < 0)
 		gt_die("memory.reclaim: %s", strerror(errno));
-	while (atomic_load(&shared->left) > 0 && !gt_over()) {
-		/* One visit takes a batch of both: what was taken in truth is read at the end. */
-		atomic_fetch_sub(&shared->left, 64);
+	while (atomic_fetch_sub(&shared->left, 1) > 0 && !gt_over()) {
 		gt_enter(WALKS, w->index % 2);
 		if (write(file, GOAL, strlen(GOAL)) > 0)
 			gt_count(RECLAIMS, 1);
@@ -364,25 +382,20 @@ static void cycle(struct gt_worker *w)
 {
 	struct walker *walker = w->own;
 
-	if (walker->turn % 2)
-		measure_share(w, walker->turn / 2);
+	if (sharing)
+		measure_share(w, walker->turn++);
 	else
-		measure_spread(w, walker->turn / 2);
-	walker->turn++;
+		measure_spread(w);
 }
 
 /* --- afterwards -------------------------------------------------------------------------- */
 
 static void settle(void)
 {
-	int i;
-
 	atomic_store(&shared->arrived, 0);
-	for (i = 0; i < 2; i++) {
-		/* Of a repetition that the end of the round cut short. */
-		atomic_store(&shared->us[i], 0);
-		atomic_store(&shared->calls[i], 0);
-	}
+	sharing = true;
+	if (lru_gen[0])
+		gt_write(AT_FDCWD, LRU_GEN, "0");
 	drained = gt_cgroup_drain(gt_cgroup(), 60) && drained;
 }
 
@@ -399,16 +412,13 @@ static double spread(unsigned int n, unsigned int without)
 
 static double walk_share(unsigned int n, unsigned int without)
 {
-	double seconds[2] = { 0, 0 }, calls[2] = { 0, 0 };
+	double sums[2] = { 0, 0 };
 	unsigned int i, k;
 
-	for (i = 0; i < n; i++) {
-		for (k = 0; k < 2 && i != without; k++) {
-			seconds[k] += shared->shares[i].seconds[k];
-			calls[k] += shared->shares[i].calls[k];
-		}
-	}
-	return seconds[TOGETHER] / calls[TOGETHER] / (seconds[APART] / calls[APART]);
+	for (i = 0; i < n; i++)
+		for (k = 0; k < 2 && i != without; k++)
+			sums[k] += shared->shares[i].scanned[k];
+	return sums[TOGETHER] / sums[APART];
 }
 
 static void print_figure(const char *name, double (*over)(unsigned int n, unsigned int without), unsigned int n,
@@ -432,15 +442,17 @@ static void print_figure(const char *name, double (*over)(unsigned int n, unsign
 
 static void teardown(void)
 {
+	if (lru_gen[0])
+		gt_write(AT_FDCWD, LRU_GEN, "%s", lru_gen);
 	if (!shared)
 		return;
-	print_figure("spread", spread, shared->spreads_n, 0.25);
-	print_figure("walk_share", walk_share, shared->shares_n, 0.15);
+	print_figure("spread", spread, shared->spreads_n, 0.40);
+	print_figure("walk_share", walk_share, shared->shares_n, 0.20);
 }
 
 static bool reclaim_ran(void)
 {
-	return gt_figure(RECLAIMS) > 0 && gt_figure(EMPTY_WALKS) > 0;
+	return gt_figure(RECLAIMS) > 0 && gt_figure(WALKS_FAR) > 0;
 }
 
 static bool nothing_left_dying(void)
