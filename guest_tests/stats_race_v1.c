@@ -27,14 +27,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/gt.h"
+#include "lib/v1.h"
 
-#define V2		"/sys/fs/cgroup"
-#define V1		"/tmp/cgroup-memory"
 #define PAGE		4096L
 #define BATCH		4
 #define PAGES		64
@@ -42,8 +40,6 @@
 #define WAIT		0.0005
 #define TEXT		16384
 #define PAIRS		32
-#define MOVES_WITHIN	20.0			/* seconds until an unmounted hierarchy has ended */
-#define EXIT_SKIP	4
 /* No counter of a guest that runs for minutes gets here, and every negative one is beyond. */
 #define IMPOSSIBLE	(1ULL << 50)
 
@@ -75,83 +71,15 @@ static struct shared {
 	struct pair pairs[PAIRS];
 } *shared;
 
-/* --- the controller's way to v1 ------------------------------------------------------- */
-
-/* How many memcgs there are in v1, the root and those that are dying too; in v2 all cgroups would count. */
-static long long memcgs(void)
-{
-	char text[4096], *line;
-	long long n;
-
-	if (gt_read(AT_FDCWD, "/proc/cgroups", text, sizeof(text)) < 0)
-		return -1;
-	line = strstr(text, "\nmemory");
-	return line && sscanf(line, " memory %*d %lld", &n) == 1 ? n : -1;
-}
-
-static bool wait_for_memcgs(long long most, double seconds)
-{
-	double until = gt_now() + seconds;
-
-	while (memcgs() > most) {
-		if (gt_now() > until)
-			return false;
-		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "3");
-		gt_sleep(0.05);
-	}
-	return true;
-}
-
-/* Whether the controller is on a hierarchy of v1 (kernel/cgroup/cgroup-v1.c, proc_cgroupstats_show). */
-static bool is_taken(void)
-{
-	char text[4096], *line;
-	int hierarchy;
-
-	if (gt_read(AT_FDCWD, "/proc/cgroups", text, sizeof(text)) < 0)
-		return false;
-	line = strstr(text, "\nmemory");
-	return line && sscanf(line, " memory %d", &hierarchy) == 1 && hierarchy;
-}
-
-static void __attribute__((noreturn)) skip_all(const char *why)
-{
-	printf("KTAP version 1\n1..0 # SKIP %s\n", why);
-	fflush(stdout);
-	_exit(EXIT_SKIP);
-}
-
 /* Before main(), which then finds v1 where it makes its cgroup. */
 static void __attribute__((constructor)) take_v1(int argc, char **argv)
 {
-	static char place[] = V1;
-	char on[256] = "";
-	int i, at = 0;
-
-	for (i = 1; i + 1 < argc; i++)
-		if (!strcmp(argv[i], "--cgroup"))
-			at = i + 1;
-	if (!at || strncmp(argv[at], V2 "/", strlen(V2 "/")))
-		return;
-	gt_read(AT_FDCWD, V2 "/cgroup.subtree_control", on, sizeof(on));
-	if (strstr(on, "memory"))
-		skip_all("memory control is on in cgroup v2");
-	mkdir(V1, 0755);
-	if (mount("memory", V1, "cgroup", 0, "memory,favordynmods") && mount("memory", V1, "cgroup", 0, "memory"))
-		skip_all(errno == EINVAL ? "this kernel has no memory control in cgroup v1" : strerror(errno));
-	argv[at] = place;
+	gt_v1_take(argc, argv);
 }
 
-/* For the next one: unmounting only begins to end a hierarchy. */
 static void __attribute__((destructor)) let_v1_go(void)
 {
-	double until = gt_now() + MOVES_WITHIN;
-
-	if (umount2(V1, 0))
-		return;
-	rmdir(V1);
-	while (is_taken() && gt_now() < until)
-		gt_sleep(0.05);
+	gt_v1_let_go();
 }
 
 /* --- what is read ------------------------------------------------------------------------------------ */
@@ -497,7 +425,7 @@ static void settle(void)
 
 	gt_cgroup_remove_below(gt_cgroup());
 	/* The root and our own. */
-	freed = wait_for_memcgs(2, 60) && freed;
+	freed = gt_v1_wait_for_memcgs(2, 60) && freed;
 	gt_write(gt_cgroup(), "memory.force_empty", "0");
 	left = gt_read_number(gt_cgroup(), "memory.usage_in_bytes");
 	if (left < 0 || left > most_left)
@@ -516,7 +444,6 @@ static bool thresholds_told(void)
 
 static bool nothing_left_dying(void)
 {
-	gt_note("memcgs=%lld", memcgs());
 	return freed;
 }
 
