@@ -381,10 +381,13 @@ static void page_out(struct actor *a, unsigned int number, long bytes)
 	char path[32];
 
 	snprintf(path, sizeof(path), "%u/memory.reclaim", number);
-	if (may_shrink()) {
-		gt_write(a->many, path, "%ld", bytes - bytes / 8);
-		shrunk();
+	while (!may_shrink()) {
+		if (gt_over())
+			return;
+		gt_sleep(0.002);
 	}
+	gt_write(a->many, path, "%ld", bytes - bytes / 8);
+	shrunk();
 }
 
 static void move_to_node(struct gt_worker *w, char *memory)
@@ -442,9 +445,11 @@ static void scan(struct gt_worker *w)
 {
 	unsigned int i;
 
-	gt_meet(SCAN, 0, w, 0);
-	if (!may_shrink())
+	if (!may_shrink()) {
+		gt_sleep(0.002);
 		return;
+	}
+	gt_meet(SCAN, 0, w, 0);
 	gt_enter(SCAN, 0);
 	if (gt_random_one_in(&w->random, 16))
 		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
@@ -612,13 +617,17 @@ static void unmount_under(struct gt_worker *w)
 static void audit_or_unmount(struct gt_worker *w)
 {
 	struct actor *a = w->own;
+	double from, took;
 
+	from = gt_now();
 	audit(w);
+	took = gt_now() - from;
 	/* What the unmounted leave behind would be in the next audit's numbers, so each begins mounted anew. */
 	if (!a->disk++ || gt_random_one_in(&w->random, 3))
 		unmount_under(w);
 	gt_cycles(2 * MANY);
-	gt_sleep(0.05 + gt_random_below(&w->random, 50) / 1000.0);
+	/* As long as nobody might shrink, so long they may. */
+	gt_sleep(0.05 + (took < 1 ? took : 1));
 }
 
 /* --- afterwards -------------------------------------------------------------------------------------------- */
