@@ -557,20 +557,13 @@ static void observe(struct gt_worker *w)
 	}
 	o->seen = turn;
 	name_of(name, sizeof(name), w->rank, pair, gt_random_below(&w->random, BATCH / 2));
-	switch (gt_random_below(&w->random, 3)) {
-	case 0:
+	/* Of a toggled one the pressure file stays, so triggers are for those that are made and removed. */
+	if (!pair->toggled && gt_random_one_in(&w->random, 2))
+		trigger(w, pair, turn, name);
+	else if (gt_random_one_in(&w->random, 2))
 		flush(w, pair, turn);
-		break;
-	case 1:
-		if (!pair->toggled) {
-			trigger(w, pair, turn, name);
-			break;
-		}
-		/* Its pressure file stays with the cgroup. */
-		__attribute__((fallthrough));
-	default:
+	else
 		read_leaf(w, pair, turn, name);
-	}
 }
 
 /* --- afterwards --------------------------------------------------------------------------------- */
