@@ -59,7 +59,7 @@
 #define OBJECTS_MOST	6		/* objects of a memcg */
 #define PAGE		4096L
 #define POOL		96		/* objects that wait for later batches */
-#define POOL_KEEP	48		/* so many of them stay */
+#define POOL_KEEP	16		/* so many of them stay */
 #define LIST		(MANY * OBJECTS_MOST + POOL)
 #define TASKS		24		/* most that a maker has at a time */
 #define STACK		8192
@@ -103,7 +103,7 @@ struct list {
 	_Atomic unsigned int told, done;
 	_Atomic bool lost;	/* an object that could not be freed */
 	_Atomic bool offline;	/* all memcgs of this batch are */
-	unsigned int n, timed;	/* the others, behind these, are watched */
+	unsigned int n, timed, young;	/* the first are timed, the next watched, the rest of batches before */
 	struct {
 		off_t at;	/* of the page that a memcg is watched by, in kpagecgroup */
 		uint64_t inode;	/* what stands there until it is offline */
@@ -455,7 +455,7 @@ static bool free_next(struct list *list, unsigned int i)
 {
 	if (!drop(&list->objects[i]))
 		atomic_store(&list->lost, true);
-	return i + 1 < list->n && list->objects[i + 1].memcg == list->objects[i].memcg;
+	return i + 1 < list->young && list->objects[i + 1].memcg == list->objects[i].memcg;
 }
 
 /*
@@ -473,16 +473,17 @@ static bool turn_of(const struct maker *m, unsigned int memcg)
 	       inode != list->pages[memcg - 1].inode;
 }
 
-static void free_all(const struct maker *m)
+static void free_all(struct gt_worker *w)
 {
+	const struct maker *m = w->own;
 	struct list *list = m->list;
-	unsigned int timed = 0, watched = list->timed;
+	unsigned int timed = 0, watched = list->timed, old = list->young;
 	double from = gt_now();
 
-	while (timed < list->timed || watched < list->n) {
+	while (timed < list->timed || watched < list->young) {
 		if (timed < list->timed && gt_now() >= from + list->objects[timed].at) {
 			free_next(list, timed++);
-		} else if (watched < list->n && turn_of(m, list->objects[watched].memcg)) {
+		} else if (watched < list->young && turn_of(m, list->objects[watched].memcg)) {
 			gt_sleep(list->objects[watched].at);
 			while (free_next(list, watched++))
 				;
@@ -490,27 +491,34 @@ static void free_all(const struct maker *m)
 			gt_sleep(0.0002);
 		}
 	}
+	if (old == list->n)
+		return;
+	/* Those whose memcgs are long gone in one go, when slabs are shrunk. */
+	gt_meet(FREE_SHRINK, FREEING, w, 1000);
+	gt_enter(FREE_SHRINK, FREEING);
+	while (old < list->n)
+		free_next(list, old++);
+	gt_leave(FREE_SHRINK, FREEING);
 }
 
-static void __attribute__((noreturn)) help(const struct maker *m, unsigned int cpu)
+static void __attribute__((noreturn)) help(struct gt_worker *w)
 {
-	struct list *list = m->list;
-	cpu_set_t set, all;
+	struct list *list = ((struct maker *)w->own)->list;
+	cpu_set_t all;
 	unsigned int i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* On any CPU but the maker's, where there is another. */
-	sched_getaffinity(0, sizeof(set), &set);
 	CPU_ZERO(&all);
 	for (i = 0; i < CPU_SETSIZE; i++)
 		CPU_SET(i, &all);
-	CPU_CLR(cpu, &all);
+	CPU_CLR(w->cpu, &all);
 	sched_setaffinity(0, sizeof(all), &all);
 
 	for (;;) {
 		while (atomic_load(&list->done) == atomic_load(&list->told))
 			gt_sleep(0.001);
-		free_all(m);
+		free_all(w);
 		atomic_fetch_add(&list->done, 1);
 	}
 }
@@ -525,7 +533,7 @@ static void start_helper(struct gt_worker *w)
 		gt_die("no memory");
 	pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (!pid)
-		help(m, w->cpu);
+		help(w);
 	if (pid < 0)
 		gt_die("no helper: %s", strerror(errno));
 }
@@ -598,6 +606,8 @@ static int by_time(const void *a, const void *b)
 {
 	const struct object *x = a, *y = b;
 
+	if ((x->memcg == MANY) != (y->memcg == MANY))
+		return x->memcg == MANY ? 1 : -1;
 	if (x->watched != y->watched)
 		return x->watched ? 1 : -1;
 	if (x->watched && x->memcg != y->memcg)
@@ -690,7 +700,9 @@ static void tell_helper(struct maker *m)
 	unsigned int i;
 
 	qsort(list->objects, list->n, sizeof(list->objects[0]), by_time);
-	for (list->timed = 0; list->timed < list->n && !list->objects[list->timed].watched;)
+	for (list->young = 0; list->young < list->n && list->objects[list->young].memcg != MANY;)
+		list->young++;
+	for (list->timed = 0; list->timed < list->young && !list->objects[list->timed].watched;)
 		list->timed++;
 	atomic_store(&list->offline, false);
 	seen[MANY] = true;
@@ -751,6 +763,8 @@ static void shrink(struct gt_worker *w)
 	const char *path = caches[gt_random_below(&w->random, caches_n)];
 
 	gt_sleep(gt_random_below(&w->random, 64) / 1000.0);
+	if (gt_random_one_in(&w->random, 2))
+		gt_meet(FREE_SHRINK, OTHER, w, 1000);
 	gt_enter(FREE_SHRINK, OTHER);
 	if (gt_random_one_in(&w->random, 8)) {
 		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
