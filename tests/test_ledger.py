@@ -253,6 +253,28 @@ def test_a_healthy_base_is_silent(path: Path) -> None:
     assert [leak.text for leak in ledger.leaks(books)] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "least", "more"),
+    [
+        (
+            "css-never-put",
+            "cgroup.nr_dying_descendants",
+            50,
+            {"percpu.allocations", "memory.current", "slab.kmalloc-2k"},
+        ),
+        ("list-of-a-dead-memcg", "dead.unlisted", 600, {"memory.stat.slab_reclaimable", "fs.dentries"}),
+        ("files-that-stay", "memory.current", 700_000, {"memory.stat.shmem"}),
+    ],
+)
+def test_a_real_leak_is_found(name: str, first: str, least: int, more: set[str]) -> None:
+    """Books of kernels (and of a program) that leak: what is told first, how much of it, and what goes with it."""
+    books = ledger.parse((GOLDEN[0].parent / f"leaking/{name}.ktap").read_text().splitlines())
+    leaks = ledger.leaks(books)
+    assert leaks[0].ledger == first
+    assert leaks[0].size >= least
+    assert more <= {leak.ledger for leak in leaks}
+
+
 @pytest.mark.parametrize("row", LEDGERS, ids=lambda row: row.name)
 def test_each_ledger_is_a_whole_row(row: ledger.Ledger) -> None:
     """A reason for its allowance, where its figure comes from, and a name that is in the docs."""
