@@ -61,8 +61,9 @@ def sources(evidence: Evidence) -> Iterator[Source]:
     for trial in evidence.trials:
         things = (
             *(_finding(x, trial.run) for x in trial.findings),
-            *_failing_tests(trial),
+            # A leak says what it is, and the test that fails for it only that something is wrong.
             *_leaks(trial),
+            *_failing_tests(trial),
         )
         yield Source(_distinct(things), _end(trial))
 
