@@ -5,7 +5,7 @@ The record (mm/swap_cgroup.c) has the id of each entry, and is cleared when that
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.memory.kernel import Kernel
@@ -32,16 +32,27 @@ def entries(kernel: Kernel, ids: Collection[int]) -> Entries:
     devices = kernel.array("swap_info", "struct swap_info_struct *")
     size = kernel.own_size("struct swap_cgroup_ctrl")
     for number, device in enumerate(devices):
-        record = kernel.address("swap_cgroup_ctrl") + number * size
-        pages = kernel.word(record + kernel.own("struct swap_cgroup_ctrl", "map"))
-        length = kernel.word(record + kernel.own("struct swap_cgroup_ctrl", "length"))
-        if not device or not device.swap_map or not pages:
+        if not device or not device.swap_map:
             continue
         most = int(device.max)
         uses = kernel.bytes(int(device.swap_map), most)
-        for block, page in enumerate(kernel.words(pages, length)):
-            held = memoryview(kernel.bytes(page_address(kernel, page), PAGE)).cast("H")
-            for at, ident in enumerate(held, start=block * (PAGE // WIDTH)):
-                if ident in ids and at < most:
-                    (found.used if uses[at] else found.free)[ident] += 1
+        for at, ident in enumerate(_record(kernel, kernel.address("swap_cgroup_ctrl") + number * size, most)):
+            if ident in ids and at < most:
+                (found.used if uses[at] else found.free)[ident] += 1
     return found
+
+
+def _record(kernel: Kernel, record: int, entries: int) -> Sequence[int]:
+    """Return the id of each entry of one device.
+
+    Since 6.13 they are one array; before that, a page of them at a time.
+    """
+    start = kernel.word(record + kernel.own("struct swap_cgroup_ctrl", "map"))
+    if not start:
+        return ()
+    try:
+        length = kernel.word(record + kernel.own("struct swap_cgroup_ctrl", "length"))
+    except LookupError:
+        return memoryview(kernel.bytes(start, WIDTH * entries)).cast("H")
+    pages = (page_address(kernel, page) for page in kernel.words(start, length))
+    return memoryview(b"".join(kernel.bytes(page, PAGE) for page in pages)).cast("H")

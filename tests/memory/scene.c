@@ -71,7 +71,11 @@ struct signal_struct { struct list_head thread_head; };
 struct task_struct { struct list_head tasks, thread_node; struct signal_struct *signal; struct obj_cgroup *objcg; char comm[16]; };
 struct pcpuobj_ext { struct obj_cgroup *cgroup; };
 struct pcpu_chunk { struct list_head list; struct pcpuobj_ext *obj_exts; int nr_pages; };
+#ifdef FLAT	/* none: the record of swap as one array */
+struct swap_cgroup_ctrl { unsigned short *map; };
+#else
 struct swap_cgroup_ctrl { struct page **map; ulong length; };
+#endif
 struct swap_info_struct { unsigned char *swap_map; unsigned int max; };
 
 /* The types alone are the other object that the host takes. */
@@ -173,7 +177,6 @@ static unsigned short record[2048] __attribute__((aligned(4096))) = {
 	0, 3,
 #endif
 };
-static struct page *record_pages[1] = { &pages[7] };
 static unsigned char uses[8] = { 63, 1, 1, 1, 0, 1, 0, 0 };
 
 struct page pages[16] = {
@@ -191,7 +194,12 @@ ulong page_offset_base = (ulong)record - 7 * 4096;
 static struct pglist_data node = { 0, 16 };
 struct pglist_data *node_data[2] = { &node };
 
+#ifdef FLAT
+struct swap_cgroup_ctrl swap_cgroup_ctrl[1] = { { record } };
+#else
+static struct page *record_pages[1] = { &pages[7] };
 struct swap_cgroup_ctrl swap_cgroup_ctrl[1] = { { record_pages, 1 } };
+#endif
 static struct swap_info_struct device = { uses, 8 };
 struct swap_info_struct *swap_info[1] = { &device };
 
