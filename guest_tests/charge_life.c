@@ -63,7 +63,7 @@
 #define MANY		6		/* memcgs of a batch */
 #define THINGS		2		/* most that is charged to one of them */
 #define IDS		24		/* memcgs that are left with an id */
-#define FAULTS		16		/* allocations that fail in a batch */
+#define FAULTS		8		/* allocations that fail in a batch */
 #define ACTORS		64
 #define HELPER_STACK	(64 << 10)
 #define MOVE_MF		2		/* MPOL_MF_MOVE, include/uapi/linux/mempolicy.h */
@@ -123,6 +123,7 @@ struct actor {
 	int fail_nth;		/* /proc/self/fail-nth, or -1 */
 	unsigned int number;
 	unsigned int kinds;	/* that have had their turn */
+	unsigned int cycles;
 };
 
 static char base[64];		/* ext4 */
@@ -709,12 +710,13 @@ static void act(struct gt_worker *w)
 	CPU_SET(a->cpu, &set);
 	sched_setaffinity(0, sizeof(set), &set);
 
+	/* Each of them, however slow the machine, and first what disturbers wait for. */
+	if (dice > 2 || !a->cycles++)
+		act_on_batch(w);
 	if (!dice || !gt_figure(ID_BATCHES))
 		act_on_ids(w);
 	if (a->fail_nth >= 0 && (dice == 1 || dice == 2 || !gt_figure(FAILED)))
 		act_on_faults(w);
-	if (dice > 2)
-		act_on_batch(w);
 }
 
 static void actor_end(struct gt_worker *w)
@@ -750,18 +752,20 @@ static void move_actors(struct gt_worker *w)
 	}
 }
 
-/* Until an actor is where it is to be disturbed. */
-static void wait_for(_Atomic int *actors)
+/* Until an actor is where it is to be disturbed; meanwhile those that want to be moved are. */
+static void wait_for(struct gt_worker *w, _Atomic int *actors)
 {
-	double until = gt_now() + 0.5;
+	double until = gt_now() + 4;
 
-	while (!atomic_load(actors) && gt_now() < until && !gt_over())
+	while (!atomic_load(actors) && gt_now() < until && !gt_over()) {
+		move_actors(w);
 		gt_sleep(0.001);
+	}
 }
 
-static void swap_off_and_on(void)
+static void swap_off_and_on(struct gt_worker *w)
 {
-	wait_for(&shared->offline);
+	wait_for(w, &shared->offline);
 	gt_enter(RELEASE_SWAPOFF, 1);
 	if (!swapoff(SWAP))
 		gt_count(SWAPOFFS, 1);
@@ -770,9 +774,9 @@ static void swap_off_and_on(void)
 		gt_note("no swap on %s: %s", SWAP, strerror(errno));
 }
 
-static void cpu_off_and_on(void)
+static void cpu_off_and_on(struct gt_worker *w)
 {
-	wait_for(&shared->charging);
+	wait_for(w, &shared->charging);
 	gt_enter(CHARGE_CPU, 1);
 	if (!gt_write(AT_FDCWD, CPU, "0"))
 		gt_count(CPUS, 1);
@@ -832,11 +836,11 @@ static void disturb(struct gt_worker *w)
 	}
 	/* One CPU and one machine's memory: the first disturber only; each once early, then now and then. */
 	if (!w->rank && (cycle == 1 || dice < 2)) {
-		cpu_off_and_on();
+		cpu_off_and_on(w);
 	} else if (!w->rank && (cycle == 3 || dice < 4)) {
 		memory_off_and_on(w);
 	} else if (!w->rank && (!(cycle % 2) || dice < 20)) {
-		swap_off_and_on();
+		swap_off_and_on(w);
 	} else if (dice < 56) {
 		gt_write(gt_cgroup(), "memory.reclaim", "256K");
 		gt_count(RECLAIMS, 1);
