@@ -598,8 +598,8 @@ static void put_in_list(struct gt_worker *w, const struct object *o)
 	double at = m->offline * gt_random_below(&w->random, 1200) / 1000.0;
 
 	*new = *o;
-	/* Or in its memcg's turn. */
-	new->at = o->watched ? at / MANY / 2 : at;
+	/* Or in its memcg's turn, which takes as long as others keep the lock of all cgroups. */
+	new->at = o->watched ? at / MANY : at;
 }
 
 static int by_time(const void *a, const void *b)
@@ -760,7 +760,7 @@ static void maker_end(struct gt_worker *w)
 
 static void shrink(struct gt_worker *w)
 {
-	const char *path = caches[gt_random_below(&w->random, caches_n)];
+	unsigned int i;
 
 	gt_sleep(gt_random_below(&w->random, 64) / 1000.0);
 	if (gt_random_one_in(&w->random, 2))
@@ -770,8 +770,9 @@ static void shrink(struct gt_worker *w)
 		gt_write(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
 		gt_count(DROPS, 1);
 	} else {
-		gt_write(AT_FDCWD, path, "1");
-		gt_count(SHRINKS, 1);
+		for (i = 0; i < 6; i++)
+			gt_write(AT_FDCWD, caches[gt_random_below(&w->random, caches_n)], "1");
+		gt_count(SHRINKS, i);
 	}
 	gt_leave(FREE_SHRINK, OTHER);
 }
