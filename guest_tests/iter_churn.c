@@ -166,6 +166,28 @@ static bool setup(void)
 	return true;
 }
 
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/*
+ * Where there is nothing to be had, memory.reclaim tries seventeen times at thirteen priorities, which takes as long
+ * as making a hundred memcgs.  A signal ends it after the first time.
+ */
+static int try_once(int cgroup, const char *file, const char *text)
+{
+	static const struct itimerval soon = { .it_value.tv_usec = 20000 }, never;
+	struct sigaction action = { .sa_handler = on_alarm };
+	int error;
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	error = gt_write(cgroup, file, "%s", text);
+	setitimer(ITIMER_REAL, &never, NULL);
+	return error;
+}
+
 /* --- churners -------------------------------------------------------------------- */
 
 static void churn_begin(struct gt_worker *w)
@@ -379,7 +401,7 @@ static int churn_chain(struct gt_worker *w)
 		if (gt_random_one_in(&w->random, 2))
 			continue;
 		gt_count(DYING_ROOTS, 1);
-		gt_write(c->chain[i], "0/memory.reclaim", "64K swappiness=0");
+		try_once(c->chain[i], "0/memory.reclaim", "64K swappiness=0");
 	}
 	wait_for_others(w);
 	gt_enter(WALK_RELEASE, RELEASE);
@@ -472,14 +494,8 @@ static int hunt(struct gt_worker *w)
 	return -1;
 }
 
-static void on_alarm(int number)
-{
-	(void)number;
-}
-
 static void reclaim_begin(struct gt_worker *w)
 {
-	struct sigaction action = { .sa_handler = on_alarm };
 	/* Sees the turns that come, not those of another round. */
 	unsigned int *seen = malloc(sizeof(*seen));
 
@@ -487,7 +503,6 @@ static void reclaim_begin(struct gt_worker *w)
 		gt_die("no memory");
 	*seen = atomic_load(&shared->turn);
 	w->own = seen;
-	sigaction(SIGALRM, &action, NULL);
 }
 
 static double cpu_seconds(void)
@@ -518,32 +533,27 @@ static void walk(struct gt_worker *w, int place, bool far)
 	static const char *const goals[] = {
 		"128K", "128K swappiness=0", "128K swappiness=0", "128K swappiness=0",
 	};
-	static const struct itimerval soon = { .it_value.tv_usec = 20000 }, never;
 	int target = place < 0 ? gt_cgroup() : places[place];
 	long long now = -1;
 	double from;
+	char high[24];
 	int error;
 
 	/* The sides have limits of their own. */
 	if (!far && place >= 0 && place % (DEPTH + 1) && gt_random_one_in(&w->random, 8))
 		now = gt_read_number(target, "memory.current");
-	/*
-	 * Where there is nothing, memory.reclaim tries seventeen times at thirteen priorities,
-	 * which takes as long as making a hundred memcgs.  A signal ends it after the first time.
-	 */
-	setitimer(ITIMER_REAL, &soon, NULL);
 	from = cpu_seconds();
 	gt_enter(WALK_RELEASE, WALK);
 	if (now >= 0) {
-		error = gt_write(target, "memory.high", "%lld", now > 128 << 10 ? now - (128 << 10) : 0);
+		snprintf(high, sizeof(high), "%lld", now > 128 << 10 ? now - (128 << 10) : 0);
+		error = try_once(target, "memory.high", high);
 		gt_count(LOWERED, 1);
 	} else {
-		error = gt_write(target, "memory.reclaim", "%s",
+		error = try_once(target, "memory.reclaim",
 				 far ? "64M swappiness=0" : goals[gt_random_below(&w->random, GT_ARRAY(goals))]);
 	}
 	gt_leave(WALK_RELEASE, WALK);
 	timed(cpu_seconds() - from);
-	setitimer(ITIMER_REAL, &never, NULL);
 	if (now >= 0)
 		gt_write(target, "memory.high", "max");
 	gt_count(error ? WALKS_SHORT : WALKS, 1);
@@ -581,7 +591,7 @@ static void make_scarce(void)
 /* Two walks from the same memcg at the same moment. */
 static void lead(struct gt_worker *w, int place)
 {
-	bool far = gt_random_one_in(&w->random, 2);
+	bool far = gt_random_one_in(&w->random, 3);
 	double until = gt_now() + 3.0;
 	unsigned int turn;
 
