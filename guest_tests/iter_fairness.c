@@ -61,10 +61,10 @@
 #define DISK_BYTES	(192L << 20)
 #define GOAL		"128K swappiness=0"	/* SWAP_CLUSTER_MAX: a walk stops at the first that gives so much */
 #define HELD		4			/* siblings with pages that are held */
-#define HELD_PAGES	16			/* in each: the slots of a pipe */
+#define HELD_PAGES	8			/* in each; a pipe has slots for sixteen */
 #define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 #define REPETITIONS	512
-#define LEAST_REPETITIONS 5
+#define LEAST_REPETITIONS 3
 #define MPOL_BIND	2			/* include/uapi/linux/mempolicy.h */
 
 enum { WALKS };
