@@ -88,7 +88,7 @@ class Bench:
         self.profile = pick("profile", "kasan", known.profiles)
         self.machine = pick("machine", "2node", known.machines)
         self.kconfig = catalog.configuration(self.profile, (), ())
-        self.programs = known.programs
+        self.programs = known.usual
         self.jobs = len(os.sched_getaffinity(0))
         self.source = tree.open_source(store, "debian:6.12", None, progress)
         self.base = self.build(tree.cuts(store, self.source, Series("base", ()))[0])
@@ -180,6 +180,9 @@ class Bench:
         yield f"a whole run, {job.verdict.outcome.value}: {total:.0f} s"
         for stage, seconds in job.stages:
             yield f"  {stage:<14} {seconds / total:6.1%} {seconds:8.1f} s"
+        yield "cycles of each program in a second of its rounds"
+        for trial in job.patched.trials:
+            yield f"  {trial.run.program:<14} {trial.tests.figure('per_second') or 'none'}"
 
 
 def start_up() -> Figure:

@@ -36,6 +36,11 @@ class Catalog:
     programs: tuple[Program, ...]
     fragments: tuple[str, ...]
 
+    @property
+    def usual(self) -> tuple[Program, ...]:
+        """What is run when no program is named: all but the tree's own suites, which take as long as all the others."""
+        return tuple(program for program in self.programs if not program.suite)
+
 
 def load(machines: Path | None = None) -> Catalog:
     """Read the tables; `machines` is the user's own file, whose rows replace ours of the same name."""

@@ -120,7 +120,8 @@ def where(sub: argparse.ArgumentParser) -> None:
 def trials(sub: argparse.ArgumentParser) -> None:
     """Arguments that say what is run in it, and where results go."""
     add = sub.add_argument_group("trials").add_argument
-    add("--program", action="append", default=[], metavar="P", help="run only this program (may be repeated)")
+    text = "run this program (may be repeated; default: all but upstream)"
+    add("--program", action="append", default=[], metavar="P", help=text)
     add("--trials", type=positive, default=1, metavar="N", help="rounds of all programs (default: 1)")
     add("--seed", type=seed, default=1, metavar="N", help="seed of the first round (default: 1)")
     text = "seconds of guest time a program (default: its own)"
@@ -172,7 +173,7 @@ def request(args: argparse.Namespace) -> "Request":
         profile=profile,
         kconfig=catalog.configuration(profile, args.fragment, args.kconfig),
         machine=pick("machine", getattr(args, "machine", "2node"), known.machines),
-        programs=tuple(pick("program", name, known.programs) for name in asked) or known.programs,
+        programs=tuple(pick("program", name, known.programs) for name in asked) or known.usual,
         trials=getattr(args, "trials", 1),
         seed=getattr(args, "seed", 1),
         budget=getattr(args, "budget", None),
