@@ -30,6 +30,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -39,6 +40,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -404,10 +406,29 @@ static void remover_end(struct gt_worker *w)
 
 /* --- the side that observes ------------------------------------------------------------------- */
 
+/*
+ * With CAP_SYS_RESOURCE a trigger has a thread of its own, for which pressure_write lets cgroup_mutex go and then asks
+ * of->priv whether the file was released meanwhile; 6.12.117 frees that and does not clear it (cgroup_file_release), so
+ * that the base itself writes to freed memory and there is nothing left to see of a series.
+ */
+static void drop_privilege(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data))
+		gt_die("capget: %s", strerror(errno));
+	data[CAP_TO_INDEX(CAP_SYS_RESOURCE)].effective &= ~CAP_TO_MASK(CAP_SYS_RESOURCE);
+	if (syscall(SYS_capset, &header, data))
+		gt_die("capset: %s", strerror(errno));
+}
+
 static void observer_begin(struct gt_worker *w)
 {
 	cpu_set_t set;
 	int i;
+
+	drop_privilege();
 
 	w->own = calloc(1, sizeof(struct observer));
 	if (!w->own)
@@ -511,8 +532,8 @@ static void read_leaf(struct gt_worker *w, struct pair *pair, unsigned int turn,
 
 static void trigger(struct gt_worker *w, struct pair *pair, unsigned int turn, const char *name)
 {
-	/* "some" stalls of 1 ms in 500 ms (Documentation/accounting/psi.rst); the shortest window there is. */
-	static const char text[] = "some 1000 500000";
+	/* "some" stalls of 1 ms in 2 s (Documentation/accounting/psi.rst): what a user without privileges may ask for. */
+	static const char text[] = "some 1000 2000000";
 	struct pollfd fds[2];
 	char path[64];
 	int i;
