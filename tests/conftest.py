@@ -18,6 +18,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("kpv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kpv")
 
+# A shell starts what it puts into the background with SIGINT ignored, and so would be every kpv that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 HERE = Path(__file__).parent
 
 
