@@ -147,6 +147,8 @@ def test_what_has_to_return() -> None:
     assert set(leaks) == {"cgroup.nr_dying_subsys_memory"}
     leak = leaks["cgroup.nr_dying_subsys_memory"]
     assert leak.text == "dying memory groups stay: 1 groups more than at the start, 3.33 groups in 1000 cycles"
+    (leak,) = found({"cgroup.nr_dying_descendants": (3, 3, 3, 4)}).values()
+    assert leak.title == "dying groups stay"
 
 
 def test_free_pages_fall() -> None:

@@ -53,7 +53,8 @@ class Ledger:
         """Return the title of a leak in `row`."""
         match = re.fullmatch(self.pattern, row)
         what = match.groupdict().get("what", "") if match else ""
-        return self.title.format(what=what or "")
+        # A row without a word of its own leaves a gap where it would stand.
+        return " ".join(self.title.format(what=what or "").split())
 
 
 def ledger_of(row: str, table: Sequence[Ledger]) -> Ledger | None:
