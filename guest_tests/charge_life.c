@@ -935,12 +935,7 @@ static bool nothing_left_dying(void)
 /* What is left is our own: the cgroup's data and charges that CPUs keep for the next time. */
 static bool counters_back(void)
 {
-	long long current = gt_read_number(gt_cgroup(), "memory.current");
-	long long swap = gt_read_number(gt_cgroup(), "memory.swap.current");
-	long long zswap = gt_read_number(gt_cgroup(), "memory.zswap.current");
-
-	gt_note("memory.current=%lld memory.swap.current=%lld memory.zswap.current=%lld", current, swap, zswap);
-	return current >= 0 && current < (1 << 20) && swap <= 0 && zswap <= 0;
+	return gt_charges_back(1 << 20);
 }
 
 /* Two in each memcg that was made too small, where the first one killed may count twice, and no other. */

@@ -439,11 +439,6 @@ static bool counters_back(void)
 	return current >= 0 && current < (1 << 20);
 }
 
-static bool no_oom_kill(void)
-{
-	return gt_read_key(gt_cgroup(), "memory.events", "oom_kill") == 0;
-}
-
 static const struct gt_role roles[] = {
 	{ .name = "churner", .begin = actor_begin, .cycle = churn, .end = churn_end },
 	{ .name = "mounter", .begin = actor_begin, .cycle = mount_cycle },
@@ -458,7 +453,7 @@ static const struct gt_check checks[] = {
 	{ "all_unmounted", all_unmounted },
 	{ "nothing_left_dying", nothing_left_dying },
 	{ "counters_back", counters_back },
-	{ "no_oom_kill", no_oom_kill },
+	{ "no_oom_kill", gt_no_oom_kill },
 	{ NULL, NULL },
 };
 

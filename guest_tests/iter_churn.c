@@ -725,17 +725,7 @@ static bool nothing_left_dying(void)
 /* What is left is our own: the cgroups' data and charges that CPUs keep for the next time. */
 static bool counters_back(void)
 {
-	long long current = gt_read_number(gt_cgroup(), "memory.current");
-	long long swap = gt_read_number(gt_cgroup(), "memory.swap.current");
-	long long zswap = gt_read_number(gt_cgroup(), "memory.zswap.current");
-
-	gt_note("memory.current=%lld memory.swap.current=%lld memory.zswap.current=%lld", current, swap, zswap);
-	return current >= 0 && current < (2 << 20) && swap <= 0 && zswap <= 0;
-}
-
-static bool no_oom_kill(void)
-{
-	return gt_read_key(gt_cgroup(), "memory.events", "oom_kill") == 0;
+	return gt_charges_back(2 << 20);
 }
 
 static const struct gt_role roles[] = {
@@ -749,7 +739,7 @@ static const struct gt_check checks[] = {
 	{ "walks_end", walks_end },
 	{ "nothing_left_dying", nothing_left_dying },
 	{ "counters_back", counters_back },
-	{ "no_oom_kill", no_oom_kill },
+	{ "no_oom_kill", gt_no_oom_kill },
 	{ NULL, NULL },
 };
 

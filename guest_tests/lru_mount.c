@@ -655,11 +655,6 @@ static bool nothing_left_dying(void)
 	return drained && gt_read_key(gt_cgroup(), "cgroup.stat", "nr_descendants") == 0;
 }
 
-static bool no_oom_kill(void)
-{
-	return gt_read_key(gt_cgroup(), "memory.events", "oom_kill") == 0;
-}
-
 static const struct gt_role roles[] = {
 	{ .name = "mounter", .begin = mount_begin, .cycle = mount_cycle },
 	{ .name = "maker", .begin = actor_begin, .cycle = make },
@@ -672,7 +667,7 @@ static const struct gt_check checks[] = {
 	{ "mounts_good", mounts_good },
 	{ "superblocks_back", superblocks_back },
 	{ "nothing_left_dying", nothing_left_dying },
-	{ "no_oom_kill", no_oom_kill },
+	{ "no_oom_kill", gt_no_oom_kill },
 	{ "rates_measured", rates_measured },
 	{ NULL, NULL },
 };

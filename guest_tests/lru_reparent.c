@@ -691,11 +691,6 @@ static bool nothing_left_dying(void)
 	return drained && gt_read_key(gt_cgroup(), "cgroup.stat", "nr_descendants") == 0;
 }
 
-static bool no_oom_kill(void)
-{
-	return gt_read_key(gt_cgroup(), "memory.events", "oom_kill") == 0;
-}
-
 static const struct gt_role roles[] = {
 	{ .name = "remover", .begin = remove_begin, .cycle = remove_batch },
 	{ .name = "holder", .begin = actor_begin, .cycle = hold },
@@ -709,7 +704,7 @@ static const struct gt_check checks[] = {
 	{ "all_ran", all_ran },
 	{ "counts_follow_to_the_parent", counts_follow },
 	{ "nothing_left_dying", nothing_left_dying },
-	{ "no_oom_kill", no_oom_kill },
+	{ "no_oom_kill", gt_no_oom_kill },
 	{ "all_unmounted", all_unmounted },
 	{ NULL, NULL },
 };

@@ -867,11 +867,6 @@ static bool percpu_back(void)
 	return percpu[0] < 0 || more <= 4 + (long long)of / 16;
 }
 
-static bool no_oom_kill(void)
-{
-	return gt_read_key(gt_cgroup(), "memory.events", "oom_kill") == 0;
-}
-
 static void teardown(void)
 {
 	gt_remove_all(AT_FDCWD, folder);
@@ -889,7 +884,7 @@ static const struct gt_check checks[] = {
 	{ "nothing_left_dying", nothing_left_dying },
 	{ "counters_back", counters_back },
 	{ "percpu_back", percpu_back },
-	{ "no_oom_kill", no_oom_kill },
+	{ "no_oom_kill", gt_no_oom_kill },
 	{ NULL, NULL },
 };
 

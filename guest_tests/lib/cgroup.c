@@ -202,3 +202,18 @@ bool gt_cgroup_drain(int cgroup, double seconds)
 		gt_note("cgroup.stat cannot be read: %s", strerror((int)-left));
 	return left == 0;
 }
+
+bool gt_no_oom_kill(void)
+{
+	return gt_read_key(gt_cgroup(), "memory.events", "oom_kill") == 0;
+}
+
+bool gt_charges_back(long long most)
+{
+	long long current = gt_read_number(gt_cgroup(), "memory.current");
+	long long swap = gt_read_number(gt_cgroup(), "memory.swap.current");
+	long long zswap = gt_read_number(gt_cgroup(), "memory.zswap.current");
+
+	gt_note("memory.current=%lld memory.swap.current=%lld memory.zswap.current=%lld", current, swap, zswap);
+	return current >= 0 && current < most && swap <= 0 && zswap <= 0;
+}

@@ -179,6 +179,12 @@ int gt_cgroup_remove_below(int parent);
  * none is left.
  */
 bool gt_cgroup_drain(int cgroup, double seconds);
+/*
+ * Checks that several programs make of their own cgroup: that nobody below it was killed for want of memory; and that no
+ * swap and less than `most` bytes are charged to it, which it says.
+ */
+bool gt_no_oom_kill(void);
+bool gt_charges_back(long long most);
 
 /* --- mounts ------------------------------------------------------------------ */
 
