@@ -1,26 +1,13 @@
-"""What is declared in YAML: profiles, programs, machines and cases, read strictly.
+"""What is declared in YAML: profiles, canaries, programs, machines and cases; pipeline/strict.py reads it."""
 
-YAML's own ideas about types are switched off: every scalar is the text that was written (``off``,
-``6.10`` and ``1:30`` stay that) and becomes a number only where the field is declared as one.  A key
-that stands twice, one that nobody knows, one that is missing and a value of another shape are refused
-with file, line and column.
-"""
-
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import yaml
-
+from pipeline import strict
 from pipeline.errors import UserError, nearest
 from pipeline.machine import Machine, Node
-
-T = TypeVar("T")
-
-DEEPEST = 8
-"""Levels of lists and mappings; no declaration has more than five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,189 +140,39 @@ def pick(kind: str, name: str, rows: Iterable[N]) -> N:
     return table[name]
 
 
-def _place(file: str, mark: Any) -> str:
-    """Return ``file:line:column``, counted from 1 as editors do."""
-    return f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """A YAML node and the file it came from."""
-
-    node: yaml.Node
-    file: str
-
-    def wrong(self, what: str, todo: str = "") -> UserError:
-        return UserError(what, where=_place(self.file, self.node.start_mark), todo=todo)
-
-    def shape(self) -> str:
-        if isinstance(self.node, yaml.ScalarNode):
-            return f"{self.node.value!r}" if self.node.value else "nothing"
-        return "a list" if isinstance(self.node, yaml.SequenceNode) else "a mapping"
-
-
-Reader = Callable[[_At], T]
-
-
-def _text(at: _At) -> str:
-    if not isinstance(at.node, yaml.ScalarNode):
-        raise at.wrong(f"expected text, found {at.shape()}")
-    return str(at.node.value)
-
-
-def _matching(pattern: str, what: str) -> Reader[str]:
-    """Text that has to match `pattern` as a whole."""
-
-    def read(at: _At) -> str:
-        value = _text(at)
-        if re.fullmatch(pattern, value) is None:
-            raise at.wrong(f"expected {what}, found {at.shape()}")
-        return value
-
-    return read
-
-
-_line = _matching(r"\S(?:[^\n]*\S)?", "one line of text")
-_word = _matching(r"[^\s]+", "text without white space")
-_profile_name = _matching(r"[a-z][a-z0-9-]*", "a name like kasan-2 (lower-case letters, digits, -)")
-_program_name = _matching(r"[a-z][a-z0-9_]*", "a name like memcg_churn (lower-case letters, digits, _)")
-_machine_name = _matching(r"[a-z0-9][a-z0-9_-]*", "a name like 2node (lower-case letters, digits, - and _)")
-_path = _matching(r"/[^\s]*", "an absolute path without white space")
-_source = _matching(r"[^/\s]+\.c", "a C file beside this one")
-_suite = _matching(
+_line = strict.matching(r"\S(?:[^\n]*\S)?", "one line of text")
+_word = strict.matching(r"[^\s]+", "text without white space")
+_profile_name = strict.matching(r"[a-z][a-z0-9-]*", "a name like kasan-2 (lower-case letters, digits, -)")
+_program_name = strict.matching(r"[a-z][a-z0-9_]*", "a name like memcg_churn (lower-case letters, digits, _)")
+_machine_name = strict.matching(r"[a-z0-9][a-z0-9_-]*", "a name like 2node (lower-case letters, digits, - and _)")
+_path = strict.matching(r"/[^\s]*", "an absolute path without white space")
+_source = strict.matching(r"[^/\s]+\.c", "a C file beside this one")
+_suite = strict.matching(
     r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", "a folder below tools/testing/selftests"
 )
-_hierarchy = _matching(r"v1|v2", "v1 or v2")
-_outcome = _matching(r"PASS|FAIL", "PASS or FAIL")
-_by = _matching(r"fault|scan|program", "fault, scan or program")
-
-
-def _regex(at: _At) -> str:
-    value = _text(at)
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise at.wrong(f"{value!r} is no regular expression: {error}") from None
-    return value
-
-
-def _integer(low: int, high: int) -> Reader[int]:
-    def read(at: _At) -> int:
-        value = _text(at)
-        if not re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
-            raise at.wrong(f"expected a whole number, found {at.shape()}")
-        if not low <= int(value) <= high:
-            raise at.wrong(f"{value} is not between {low} and {high}")
-        return int(value)
-
-    return read
-
-
-def _factor(at: _At) -> float:
-    value = _text(at)
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, re.ASCII):
-        raise at.wrong(f"expected a number, found {at.shape()}")
-    if float(value) < 1:
-        raise at.wrong(f"{value} is below 1")
-    return float(value)
-
-
-def _listed(item: Reader[T]) -> Reader[tuple[T, ...]]:
-    def read(at: _At) -> tuple[T, ...]:
-        if not isinstance(at.node, yaml.SequenceNode):
-            raise at.wrong(f"expected a list, found {at.shape()}")
-        return tuple(item(_At(child, at.file)) for child in at.node.value)
-
-    return read
-
-
-def _keys(at: _At) -> dict[str, tuple[_At, _At]]:
-    """Return key → (where the key stands, value) of a mapping whose keys all differ."""
-    if not isinstance(at.node, yaml.MappingNode):
-        raise at.wrong(f"expected a mapping, found {at.shape()}")
-    found: dict[str, tuple[_At, _At]] = {}
-    for key_node, value_node in at.node.value:
-        key = _At(key_node, at.file)
-        name = _text(key)
-        if name in found:
-            first = found[name][0].node.start_mark
-            raise key.wrong(f"key {name} stands twice; the first is on line {first.line + 1}")
-        found[name] = key, _At(value_node, at.file)
-    return found
-
-
-class _Fields:
-    """The known keys of one mapping, taken one by one."""
-
-    def __init__(self, at: _At, known: Mapping[str, bool]) -> None:
-        """`known` says of each key whether it must be there."""
-        self.at = at
-        self.found = _keys(at)
-        for name, (key, _value) in self.found.items():
-            if name not in known:
-                raise key.wrong(f"unknown key {name}", todo=nearest(name, known))
-        for name, required in known.items():
-            if required and name not in self.found:
-                raise at.wrong(f"key {name} is missing")
-
-    def get(self, name: str, reader: Reader[T]) -> T:
-        return reader(self.found[name][1])
-
-    def get_or(self, name: str, reader: Reader[T], default: T) -> T:
-        return self.get(name, reader) if name in self.found else default
-
-
-def _document(text: str, file: str) -> _At:
-    """Return the root of the only document in `text`.
-
-    Aliases and tags are refused: no file of ours needs them, and they are how a small file becomes
-    large or a text becomes an object.
-    """
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if tag or anchor:
-                what = f"tag {tag}" if tag else f"anchor or alias {anchor}"
-                raise UserError(f"{what} is not allowed here", where=_place(file, event.start_mark))
-            if depth > DEEPEST:
-                raise UserError("nested too deeply", where=_place(file, event.start_mark))
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
-    except yaml.MarkedYAMLError as error:
-        where = _place(file, error.problem_mark or error.context_mark)
-        raise UserError(f"not YAML: {error.problem or error.context}", where=where) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"not YAML: {str(error).splitlines()[0]}", where=file) from None
-    if root is None:
-        raise UserError("nothing is declared in it", where=file)
-    return _At(root, file)
-
-
-def _rows(text: str, file: str, name: Reader[str], row: Callable[[str, _At], T]) -> tuple[T, ...]:
-    """Read a mapping of name → row."""
-    found = _keys(_document(text, file))
-    return tuple(row(name(key), value) for key, value in found.values())
+_hierarchy = strict.matching(r"v1|v2", "v1 or v2")
+_outcome = strict.matching(r"PASS|FAIL", "PASS or FAIL")
+_by = strict.matching(r"fault|scan|program", "fault, scan or program")
 
 
 def canaries(text: str, file: str) -> tuple[Canary, ...]:
     """Read ``guest_tests/canary/canaries.yaml``.  Raises UserError."""
-    return _rows(text, file, _profile_name, _canary)
+    return strict.rows(text, file, _profile_name, _canary)
 
 
-def _canary(name: str, at: _At) -> Canary:
-    fields = _Fields(at, {"by": True, "title": True, "seconds": True, "files": False})
+def _canary(name: str, at: strict.At) -> Canary:
+    fields = strict.Fields(at, {"by": True, "title": True, "seconds": True, "files": False})
     return Canary(
         name,
         By(fields.get("by", _by)),
-        fields.get("title", _needle),
-        fields.get("seconds", _integer(1, 3600)),
-        fields.get_or("files", _listed(_setting), ()),
+        fields.get("title", strict.needle),
+        fields.get("seconds", strict.integer(1, 3600)),
+        fields.get_or("files", strict.listed(_setting), ()),
     )
 
 
-def _setting(at: _At) -> tuple[str, str]:
-    pair = _listed(_text)(at)
+def _setting(at: strict.At) -> tuple[str, str]:
+    pair = strict.listed(strict.text_of)(at)
     if len(pair) != 2 or not pair[0].startswith("/"):
         raise at.wrong("expected an absolute path and what is written there")
     return pair[0], pair[1]
@@ -346,17 +183,17 @@ def profiles(text: str, file: str, planted: Sequence[Canary] = ()) -> tuple[Prof
 
     Raises UserError.
     """
-    return _rows(text, file, _profile_name, lambda name, at: _profile(name, at, planted))
+    return strict.rows(text, file, _profile_name, lambda name, at: _profile(name, at, planted))
 
 
-def _profile(name: str, at: _At, planted: Sequence[Canary]) -> Profile:
+def _profile(name: str, at: strict.At, planted: Sequence[Canary]) -> Profile:
     known = ("description", "fragments", "slowdown", "objects", "cmdline", "detectors")
-    fields = _Fields(at, dict.fromkeys(known, True) | {"canaries": False})
-    detectors = fields.get("detectors", _listed(_detector))
-    _distinct((x.name for x in detectors), fields.found["detectors"][1], "detector")
-    names: tuple[str, ...] = fields.get_or("canaries", _listed(_word), ())
+    fields = strict.Fields(at, dict.fromkeys(known, True) | {"canaries": False})
+    detectors = fields.get("detectors", strict.listed(_detector))
+    strict.distinct((x.name for x in detectors), fields.found["detectors"][1], "detector")
+    names: tuple[str, ...] = fields.get_or("canaries", strict.listed(_word), ())
     if names:
-        _distinct(names, fields.found["canaries"][1], "canary")
+        strict.distinct(names, fields.found["canaries"][1], "canary")
     rows = tuple(pick("canary", x, planted) for x in names)
     for detector in detectors:
         if (names or detector.canary) and detector.canary not in names:
@@ -365,69 +202,53 @@ def _profile(name: str, at: _At, planted: Sequence[Canary]) -> Profile:
     return Profile(
         name,
         fields.get("description", _line),
-        fields.get("fragments", _listed(_word)),
-        fields.get("slowdown", _factor),
-        fields.get("objects", _integer(1, 10**6)),
-        fields.get("cmdline", _listed(_word)),
+        fields.get("fragments", strict.listed(_word)),
+        fields.get("slowdown", strict.factor),
+        fields.get("objects", strict.integer(1, 10**6)),
+        fields.get("cmdline", strict.listed(_word)),
         detectors,
         rows,
     )
 
 
-def _detector(at: _At) -> Detector:
+def _detector(at: strict.At) -> Detector:
     optional = ("console", "file", "expect", "off", "canary")
-    fields = _Fields(at, {"name": True} | dict.fromkeys(optional, False))
+    fields = strict.Fields(at, {"name": True} | dict.fromkeys(optional, False))
     if "console" not in fields.found and "file" not in fields.found:
         raise at.wrong("a detector is seen in console or file; neither is here")
     if ("file" in fields.found) != ("expect" in fields.found):
         raise at.wrong("file and expect go together")
     return Detector(
         fields.get("name", _line),
-        fields.get_or("console", _needle, ""),
+        fields.get_or("console", strict.needle, ""),
         fields.get_or("file", _path, ""),
-        fields.get_or("expect", _regex, ""),
-        fields.get_or("off", _needle, ""),
+        fields.get_or("expect", strict.regex, ""),
+        fields.get_or("off", strict.needle, ""),
         fields.get_or("canary", _profile_name, ""),
     )
 
 
-def _needle(at: _At) -> str:
-    """Read a pattern that does not match everything, or a dead detector would pass for a live one."""
-    value = _regex(at)
-    if re.search(value, "") is not None:
-        raise at.wrong(f"{value!r} matches an empty line, so it proves nothing")
-    return value
-
-
-def _distinct(names: Iterable[str], at: _At, kind: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise at.wrong(f"{kind} {name} stands twice")
-        seen.add(name)
-
-
 def programs(text: str, file: str) -> tuple[Program, ...]:
     """Read ``guest_tests/programs.yaml``.  Raises UserError."""
-    fields = _Fields(_document(text, file), {"programs": True})
-    rows = fields.get("programs", _listed(_program))
+    fields = strict.Fields(strict.document(text, file), {"programs": True})
+    rows = fields.get("programs", strict.listed(_program))
     if not rows:
         raise fields.at.wrong("no program is declared")
-    _distinct((x.name for x in rows), fields.found["programs"][1], "program")
+    strict.distinct((x.name for x in rows), fields.found["programs"][1], "program")
     return rows
 
 
-def _program(at: _At) -> Program:
+def _program(at: strict.At) -> Program:
     known = dict.fromkeys(("name", "source", "description", "budget", "threads", "needs"), True)
     known |= {"suite": False, "cgroup": False}
-    fields = _Fields(at, known)
+    fields = strict.Fields(at, known)
     return Program(
         fields.get("name", _program_name),
         fields.get("source", _source),
         fields.get("description", _line),
-        fields.get("budget", _integer(1, 86400)),
-        fields.get("threads", _integer(1, 64)),
-        fields.get("needs", _listed(_path)),
+        fields.get("budget", strict.integer(1, 86400)),
+        fields.get("threads", strict.integer(1, 64)),
+        fields.get("needs", strict.listed(_path)),
         fields.get_or("suite", _suite, ""),
         fields.get_or("cgroup", _hierarchy, "v2") == "v1",
     )
@@ -435,13 +256,13 @@ def _program(at: _At) -> Program:
 
 def machines(text: str, file: str) -> tuple[Machine, ...]:
     """Read a file of machines, ours or the user's.  Raises UserError, also for one QEMU would not take."""
-    return _rows(text, file, _machine_name, _machine)
+    return strict.rows(text, file, _machine_name, _machine)
 
 
-def _machine(name: str, at: _At) -> Machine:
-    fields = _Fields(at, {"description": True, "nodes": True, "distances": False})
-    nodes = fields.get("nodes", _listed(_node))
-    square: Reader[tuple[tuple[int, ...], ...]] = _listed(_listed(_integer(0, 255)))
+def _machine(name: str, at: strict.At) -> Machine:
+    fields = strict.Fields(at, {"description": True, "nodes": True, "distances": False})
+    nodes = fields.get("nodes", strict.listed(_node))
+    square: strict.Reader[tuple[tuple[int, ...], ...]] = strict.listed(strict.listed(strict.integer(0, 255)))
     distances = fields.get("distances", square) if "distances" in fields.found else ()
     description = fields.get("description", _line)
     try:
@@ -450,9 +271,9 @@ def _machine(name: str, at: _At) -> Machine:
         raise at.wrong(f"machine {name}: {error.what}") from None
 
 
-def _node(at: _At) -> Node:
-    fields = _Fields(at, {"memory_mb": True, "cpus": True})
-    return Node(fields.get("memory_mb", _integer(0, 2**24)), fields.get("cpus", _integer(0, 255)))
+def _node(at: strict.At) -> Node:
+    fields = strict.Fields(at, {"memory_mb": True, "cpus": True})
+    return Node(fields.get("memory_mb", strict.integer(0, 2**24)), fields.get("cpus", strict.integer(0, 255)))
 
 
 def case(text: str, file: str, name: str) -> Case:
@@ -463,8 +284,8 @@ def case(text: str, file: str, name: str) -> Case:
     """
     optional = ("discussion", "profile", "machine", "trials", "budget")
     known = dict.fromkeys(("title", "kernel", "programs", "expect"), True) | dict.fromkeys(optional, False)
-    fields = _Fields(_document(text, file), known)
-    asked = fields.get("programs", _listed(_program_name))
+    fields = strict.Fields(strict.document(text, file), known)
+    asked = fields.get("programs", strict.listed(_program_name))
     if not asked:
         raise fields.found["programs"][1].wrong("a case without a program shows nothing")
     return Case(
@@ -475,14 +296,14 @@ def case(text: str, file: str, name: str) -> Case:
         fields.get_or("profile", _profile_name, "kasan"),
         fields.get_or("machine", _machine_name, "2node"),
         asked,
-        fields.get_or("trials", _integer(1, 10**4), 1),
-        fields.get_or("budget", _integer(0, 86400), 0),
+        fields.get_or("trials", strict.integer(1, 10**4), 1),
+        fields.get_or("budget", strict.integer(0, 86400), 0),
         fields.get("expect", _expected),
     )
 
 
-def _expected(at: _At) -> Expected:
-    fields = _Fields(at, {"outcome": True, "title": False, "function": False, "patch": False})
+def _expected(at: strict.At) -> Expected:
+    fields = strict.Fields(at, {"outcome": True, "title": False, "function": False, "patch": False})
     outcome = fields.get("outcome", _outcome)
     if outcome == "FAIL" and "title" not in fields.found:
         raise at.wrong("a case that must FAIL says with which title, or any failure would do")
@@ -490,7 +311,7 @@ def _expected(at: _At) -> Expected:
         raise at.wrong("a case that must PASS has no title and names no patch")
     return Expected(
         outcome == "FAIL",
-        fields.get_or("title", _needle, ""),
-        fields.get_or("function", _needle, ""),
-        fields.get_or("patch", _integer(1, 10**4), 0),
+        fields.get_or("title", strict.needle, ""),
+        fields.get_or("function", strict.needle, ""),
+        fields.get_or("patch", strict.integer(1, 10**4), 0),
     )
